@@ -1,0 +1,27 @@
+//! AWS's patching vocabulary as plain values that cannot be built wrong, and Patch Manager's rules as pure functions.
+//!
+//! This crate does no input or output and knows no clock: time is passed in. Facts are cited as `S 4.4.2`, a line of
+//! the project's reference on AWS semantics (section, number).
+
+mod approval;
+mod baseline;
+mod compliance;
+mod instance;
+mod invalid;
+mod location;
+mod operating_system;
+mod patch;
+
+pub use approval::{
+    AvailablePatch, Judgement, approved_from, compare_versions, filter_matches, group_matches, judge, level_rank,
+    select,
+};
+pub use baseline::{ApprovalDate, ApprovalRule, Baseline, BaselineId, BaselineOwner, BaselineSummary, PatchFilter};
+pub use compliance::{Evidence, PatchCounts, ReportedPatch, count, is_non_compliant, state_of};
+pub use instance::{
+    GROUP_TAG_KEYS, InstanceId, ManagedNode, PatchGroupName, PatchSummary, PingStatus, PowerState, VirtualMachine,
+};
+pub use invalid::Invalid;
+pub use location::{AccountId, Location, Region};
+pub use operating_system::OperatingSystem;
+pub use patch::{InstancePatch, PatchState};
