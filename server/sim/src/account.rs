@@ -1,0 +1,105 @@
+//! What one account holds in one Region, and the queue of what will happen there.
+
+use crate::{command::Command, node::Node, predefined};
+use jiff::{SignedDuration, Timestamp};
+use patchplane_rules::{Baseline, OperatingSystem};
+use std::collections::BTreeMap;
+
+/// Commands are forgotten after 30 days (S 6.3.10).
+const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+pub(crate) struct Place {
+    pub(crate) seed: u64,
+    pub(crate) account: String,
+    pub(crate) region: String,
+    /// By instance id.
+    pub(crate) nodes: BTreeMap<String, Node>,
+    pub(crate) baselines: Vec<Baseline>,
+    /// Patch group and operating system to the id of the registered baseline, as AWS calls want it (S 5.3).
+    pub(crate) groups: BTreeMap<(String, String), String>,
+    /// Oldest first.
+    pub(crate) commands: Vec<Command>,
+    agenda: BTreeMap<(Timestamp, u64), Event>,
+    queued: u64,
+}
+
+/// Something that happens at its time, whether anybody looks or not.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A command reaches its node's queue.
+    Deliver {
+        command: String,
+        node: String,
+    },
+    /// The agent's run gets to its next phase.
+    Proceed {
+        command: String,
+        node: String,
+    },
+    /// What of the command has not ended by now never will (S 6.1.18).
+    Expire {
+        command: String,
+    },
+    Ping {
+        node: String,
+    },
+}
+
+impl Place {
+    pub(crate) fn new(seed: u64, account: &str, region: &str) -> Self {
+        Self {
+            seed,
+            account: account.to_owned(),
+            region: region.to_owned(),
+            nodes: BTreeMap::new(),
+            baselines: predefined::baselines(region),
+            groups: BTreeMap::new(),
+            commands: Vec::new(),
+            agenda: BTreeMap::new(),
+            queued: 0,
+        }
+    }
+
+    pub(crate) fn queue(&mut self, at: Timestamp, event: Event) {
+        self.agenda.insert((at, self.queued), event);
+        self.queued += 1;
+    }
+
+    /// Lets happen what was due until now, in the order of time.
+    pub(crate) fn play(&mut self, now: Timestamp) {
+        while let Some(entry) = self.agenda.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let ((at, _), event) = entry.remove_entry();
+            self.happen(event, at);
+        }
+    }
+
+    /// The baseline that nodes of this group and system use (S 5.10).
+    pub(crate) fn baseline_for(&self, group: &str, system: &str) -> Option<&Baseline> {
+        match self.groups.get(&(group.to_owned(), system.to_owned())) {
+            Some(aws_id) => self.baseline(aws_id),
+            None => self.default_baseline(system),
+        }
+    }
+
+    pub(crate) fn default_baseline(&self, system: &str) -> Option<&Baseline> {
+        let of_system = OperatingSystem::observed(system);
+        self.baselines.iter().find(|b| b.summary.default && b.summary.operating_system == of_system)
+    }
+
+    /// By ARN, or by bare id among the account's own (S 4.1.2).
+    pub(crate) fn baseline(&self, aws_id: &str) -> Option<&Baseline> {
+        self.baselines.iter().find(|baseline| baseline.summary.aws_id == aws_id)
+    }
+
+    pub(crate) fn command_mut(&mut self, id: &str) -> Option<&mut Command> {
+        self.commands.iter_mut().find(|command| command.id == id)
+    }
+
+    /// The commands that can be seen: not those of the last moments (S 1.25), nor those older than the history.
+    pub(crate) fn visible_commands(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &Command> {
+        self.commands.iter().filter(move |c| c.visible <= now && now.duration_since(c.requested) <= HISTORY)
+    }
+}

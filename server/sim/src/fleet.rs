@@ -1,0 +1,234 @@
+//! Builds nodes: what they run, what they lack, and what is wrong with them.
+
+use crate::{
+    SimLocation,
+    account::Place,
+    dice::Dice,
+    node::{Agent, Node, Package, Platform, Report},
+};
+use jiff::{SignedDuration, Timestamp};
+use patchplane_rules::{AvailablePatch, compare_versions, select};
+use std::collections::BTreeMap;
+
+/// Nodes to be created: running, managed Amazon Linux 2 instances that lack nothing, unless told otherwise.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is there until create()"]
+pub struct NodeBuilder {
+    location: SimLocation,
+    n: usize,
+    name: String,
+    platform: Platform,
+    group: Option<String>,
+    tags: BTreeMap<String, String>,
+    missing: usize,
+    running: bool,
+    managed: bool,
+    offline: bool,
+    metadata_tags: bool,
+    scanned: bool,
+    install_fails: bool,
+}
+
+impl NodeBuilder {
+    pub(crate) fn new(location: SimLocation, n: usize) -> Self {
+        Self {
+            location,
+            n,
+            name: "node".to_owned(),
+            platform: Platform::AmazonLinux2,
+            group: None,
+            tags: BTreeMap::new(),
+            missing: 0,
+            running: true,
+            managed: true,
+            offline: false,
+            metadata_tags: false,
+            scanned: false,
+            install_fails: false,
+        }
+    }
+
+    /// The tag `Name`: the name itself for one node, `name-1`, `name-2` … for several.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
+    pub fn amazon_linux_2(self) -> Self {
+        Self { platform: Platform::AmazonLinux2, ..self }
+    }
+
+    pub fn amazon_linux_2023(self) -> Self {
+        Self { platform: Platform::AmazonLinux2023, ..self }
+    }
+
+    pub fn windows_2019(self) -> Self {
+        Self { platform: Platform::Windows2019, ..self }
+    }
+
+    /// Tagged `Patch Group`, or `PatchGroup` where metadata tags forbid the space (S 5.2).
+    pub fn in_group(self, group: &str) -> Self {
+        Self { group: Some(group.to_owned()), ..self }
+    }
+
+    pub fn tagged(mut self, key: &str, value: &str) -> Self {
+        self.tags.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// How many patches that the default baseline approves now are not installed; at most what the catalogue holds
+    /// (about 100 for Amazon Linux 2, 40 for Amazon Linux 2023, 5 for Windows).
+    pub fn missing_patches(self, k: usize) -> Self {
+        Self { missing: k, ..self }
+    }
+
+    pub fn stopped(self) -> Self {
+        Self { running: false, ..self }
+    }
+
+    /// Known to EC2 only.
+    pub fn unmanaged(self) -> Self {
+        Self { managed: false, ..self }
+    }
+
+    /// Registered, but not heard of for hours: ConnectionLost.
+    pub fn offline(self) -> Self {
+        Self { offline: true, ..self }
+    }
+
+    /// Tags are readable in instance metadata, so that keys may hold no space.
+    pub fn metadata_tags(self) -> Self {
+        Self { metadata_tags: true, ..self }
+    }
+
+    /// There is a patch state from a scan some hours ago.
+    pub fn already_scanned(self) -> Self {
+        Self { scanned: true, ..self }
+    }
+
+    /// Every installation of a patch fails.
+    pub fn install_fails(self) -> Self {
+        Self { install_fails: true, ..self }
+    }
+
+    /// Creates the nodes and answers with their ids.
+    pub fn create(self) -> Vec<String> {
+        let now = self.location.now();
+        let location = self.location.clone();
+        location.with(|place| {
+            let before = place.nodes.len();
+            let launch = Dice::new(place.seed, &["launch", &place.account, &place.region, &before.to_string()]).hex(16);
+            let mut ids = Vec::new();
+            for index in 0..self.n {
+                let name = if self.n == 1 { self.name.clone() } else { format!("{}-{}", self.name, index + 1) };
+                let node = self.node(place, before + index, name, format!("r-0{launch}"), now);
+                let id = node.id.clone();
+                place.nodes.insert(id.clone(), node);
+                if self.scanned {
+                    scan_in_the_past(place, &id, now);
+                }
+                ids.push(id);
+            }
+            ids
+        })
+    }
+
+    fn node(&self, place: &Place, ordinal: usize, name: String, reservation: String, now: Timestamp) -> Node {
+        let mut dice = Dice::new(place.seed, &["node", &place.account, &place.region, &ordinal.to_string()]);
+        let ago = |seconds: u64| crate::clock::earlier(now, seconds);
+        let mut tags = self.tags.clone();
+        tags.insert("Name".to_owned(), name.clone());
+        if let Some(group) = &self.group {
+            let key = if self.metadata_tags { "PatchGroup" } else { "Patch Group" };
+            tags.insert(key.to_owned(), group.clone());
+        }
+        let id = format!("i-0{}", dice.hex(16));
+        let launched = ago(dice.between(10 * 86_400, 300 * 86_400));
+        let silent_since = match (self.running, self.offline) {
+            (true, false) => None,
+            _ => Some(ago(dice.between(3 * 3600, 9 * 3600))),
+        };
+        Node {
+            id,
+            name,
+            platform: self.platform,
+            reservation,
+            private_ip: format!("10.0.{}.{}", ordinal / 200, 10 + ordinal % 200),
+            launched,
+            running: self.running,
+            managed: self.managed,
+            metadata_tags: self.metadata_tags,
+            install_fails: self.install_fails,
+            tags,
+            packages: packages(place, self.platform, self.missing, now, &mut dice),
+            agent: Agent { started: launched, extra_ping: None, silent_since, lost: self.offline, busy_with: None },
+            report: None,
+            installs: 0,
+            scans: 0,
+            reboots: 0,
+        }
+    }
+}
+
+/// What is installed: of the approved updates all but `missing` (those in an older build), and some others.
+fn packages(
+    place: &Place,
+    platform: Platform,
+    missing: usize,
+    now: Timestamp,
+    dice: &mut Dice,
+) -> BTreeMap<String, Package> {
+    let offers = crate::catalogue::offers(platform.product(), now);
+    let Some(baseline) = place.default_baseline(platform.system()) else { return BTreeMap::new() };
+    let mut approved: Vec<&AvailablePatch> =
+        select(baseline, offers.iter().copied(), now).into_iter().map(|(patch, _)| patch).collect();
+    // A live patch is for one kernel only; the simulated nodes run none.
+    approved.retain(|patch| !patch.name.contains("livepatch"));
+    let mut others: Vec<&AvailablePatch> =
+        offers.iter().copied().filter(|o| !approved.iter().any(|a| a.kb_id == o.kb_id)).collect();
+    dice.shuffle(&mut approved);
+    dice.shuffle(&mut others);
+    let (mut installed, mut other) = (dice.between(8, 14), dice.between(3, 6));
+    if platform.is_windows() {
+        (installed, other) = (u64::MAX, u64::MAX);
+    }
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let lacking = missing.min(approved.len());
+    let mut packages = BTreeMap::new();
+    let when = |dice: &mut Dice| crate::clock::earlier(now, dice.between(2 * 86_400, 90 * 86_400));
+    for patch in &approved[..lacking] {
+        if platform.is_windows() {
+            continue;
+        }
+        let older = offers.iter().filter(|o| o.kb_id == patch.kb_id && compare_versions(o, patch).is_lt());
+        let older = older.max_by(|a, b| compare_versions(a, b));
+        let package = match older {
+            Some(older) => Package::of(older, when(dice)),
+            None => Package { release: "0".to_owned(), ..Package::of(patch, when(dice)) },
+        };
+        packages.insert(patch.kb_id.clone(), package);
+    }
+    let whole = approved[lacking..].iter().take(count(installed)).chain(others.iter().take(count(other)));
+    for patch in whole {
+        packages.insert(patch.kb_id.clone(), Package::of(patch, when(dice)));
+    }
+    packages
+}
+
+/// Leaves the report of a scan that ended one to six hours ago.
+fn scan_in_the_past(place: &mut Place, id: &str, now: Timestamp) {
+    let mut dice = Dice::new(place.seed, &["earlier scan", id]);
+    let Some(found) = place.evaluate(id, now, &[]) else { return };
+    let ended = crate::clock::earlier(now, dice.between(3600, 6 * 3600));
+    let snapshot_id = dice.uuid();
+    if let Some(node) = place.nodes.get_mut(id) {
+        node.report = Some(Report {
+            patch_group: node.patch_group().to_owned(),
+            snapshot_id,
+            operation: "Scan".to_owned(),
+            reboot_option: "NoReboot".to_owned(),
+            started: ended.saturating_sub(SignedDuration::from_secs(31)).unwrap_or(ended),
+            ended,
+            ..found
+        });
+    }
+}

@@ -1,0 +1,181 @@
+//! A deterministic AWS account that answers at the wire, for demonstrations and tests.
+//!
+//! It knows AWS and Patch Manager's rules, and nothing of patchplane. It is lazy: it owns no task and no thread; each
+//! request first plays what was due until the clock's present time, in the order of time. All chance comes from the
+//! seed. Facts are cited as `S 6.1.4`, a line of the project's reference on AWS semantics.
+
+mod account;
+mod agent;
+mod catalogue;
+mod clock;
+mod command;
+mod connector;
+mod dice;
+mod ec2;
+mod error;
+mod evaluation;
+mod fault;
+mod fleet;
+mod location;
+mod model;
+mod node;
+mod output;
+mod page;
+mod predefined;
+mod showcase;
+mod ssm;
+mod travel;
+mod validation;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use clock::SimClock;
+pub use fault::{Fault, FaultKind};
+pub use fleet::NodeBuilder;
+pub use location::SimLocation;
+
+use account::Place;
+use bytes::Bytes;
+use dice::Dice;
+use http::{Request, Response, StatusCode};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use travel::{Sent, Traffic};
+
+/// Simulated AWS accounts; clones are the same accounts.
+#[derive(Clone)]
+pub struct Simulation {
+    clock: SimClock,
+    world: Arc<Mutex<World>>,
+}
+
+/// A request that arrived, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenRequest {
+    pub time: Timestamp,
+    pub account: String,
+    pub region: String,
+    /// `ssm` or `ec2`.
+    pub service: String,
+    pub operation: String,
+    /// Whether the operation changes something when it succeeds.
+    pub mutating: bool,
+}
+
+pub(crate) struct World {
+    seed: u64,
+    places: BTreeMap<(String, String), Place>,
+    faults: Vec<Fault>,
+    log: Vec<SeenRequest>,
+    traffic: Traffic,
+    answered: u64,
+}
+
+// === impl Simulation ===
+
+impl Simulation {
+    /// Accounts that exist from their first use on, with AWS's baselines and no instances.
+    pub fn new(clock: SimClock, seed: u64) -> Self {
+        let world = World {
+            seed,
+            places: BTreeMap::new(),
+            faults: Vec::new(),
+            log: Vec::new(),
+            traffic: Traffic::default(),
+            answered: 0,
+        };
+        Self { clock, world: Arc::new(Mutex::new(world)) }
+    }
+
+    /// The fleets of the demonstration: two accounts with two Regions each.
+    pub fn showcase(clock: SimClock, seed: u64) -> Self {
+        let simulation = Self::new(clock, seed);
+        showcase::build(&simulation);
+        simulation
+    }
+
+    pub fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// The access key that signs for an account; any secret goes with it.
+    pub fn access_key(account: &str) -> String {
+        format!("AKIA0000{account}")
+    }
+
+    /// One account in one Region, to build its fleet and to look at it from outside.
+    pub fn at(&self, account: &str, region: &str) -> SimLocation {
+        SimLocation::new(self.clone(), account, region)
+    }
+
+    /// Answers a request at the level of plain HTTP. Faults that break the connection or delay the request become
+    /// an empty HTTP 503 here.
+    pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let broken = || {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
+        };
+        match self.send(request) {
+            Sent::Answered(response) => response,
+            Sent::Refused | Sent::AnswerLost | Sent::Travelling(..) => broken(),
+        }
+    }
+
+    /// The whole state (fleet, tags, baselines, groups, commands) at the clock's present time, to compare before and
+    /// after. Reading changes nothing in it.
+    pub fn fingerprint(&self) -> serde_json::Value {
+        let (mut world, now) = self.present();
+        world.places.values_mut().for_each(|place| place.play(now));
+        let used =
+            world.places.values().filter(|p| !(p.nodes.is_empty() && p.groups.is_empty() && p.commands.is_empty()));
+        used.map(location::state).collect()
+    }
+
+    /// All requests that arrived, oldest first.
+    pub fn requests(&self) -> Vec<SeenRequest> {
+        self.present().0.log.clone()
+    }
+
+    /// Lets something go wrong from now on. Of several faults that match a request the oldest applies.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    /// The world at the clock's present time: what travelled until now has arrived.
+    pub(crate) fn present(&self) -> (MutexGuard<'_, World>, Timestamp) {
+        let now = self.clock.now();
+        let mut world = self.lock();
+        world.arrive(now);
+        (world, now)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Simulation")
+    }
+}
+
+impl World {
+    pub(crate) fn place(&mut self, account: &str, region: &str) -> &mut Place {
+        let seed = self.seed;
+        let key = (account.to_owned(), region.to_owned());
+        self.places.entry(key).or_insert_with(|| Place::new(seed, account, region))
+    }
+
+    pub(crate) fn next_request_id(&mut self) -> String {
+        self.answered += 1;
+        Dice::new(self.seed, &["request", &self.answered.to_string()]).uuid()
+    }
+}

@@ -1,0 +1,83 @@
+//! A look at one simulated location from outside, past every protocol.
+
+use crate::{NodeBuilder, Simulation, account::Place, node::Node};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// One account in one Region of a [`Simulation`].
+#[derive(Clone, Debug)]
+pub struct SimLocation {
+    simulation: Simulation,
+    account: String,
+    region: String,
+}
+
+impl SimLocation {
+    pub(crate) fn new(simulation: Simulation, account: &str, region: &str) -> Self {
+        Self { simulation, account: account.to_owned(), region: region.to_owned() }
+    }
+
+    /// Describes `n` new nodes alike; nothing is there until [`NodeBuilder::create`].
+    pub fn add_nodes(&self, n: usize) -> NodeBuilder {
+        NodeBuilder::new(self.clone(), n)
+    }
+
+    /// How many Install commands the node's agent began: once a command, not again after its reboot.
+    pub fn installs(&self, instance_id: &str) -> u32 {
+        self.node(instance_id, |node| node.installs).unwrap_or(0)
+    }
+
+    /// How many Scan commands the node's agent began.
+    pub fn scans(&self, instance_id: &str) -> u32 {
+        self.node(instance_id, |node| node.scans).unwrap_or(0)
+    }
+
+    pub fn reboots(&self, instance_id: &str) -> u32 {
+        self.node(instance_id, |node| node.reboots).unwrap_or(0)
+    }
+
+    /// How many commands were ever sent here.
+    pub fn commands(&self) -> usize {
+        self.with(|place| place.commands.len())
+    }
+
+    pub fn tags(&self, instance_id: &str) -> BTreeMap<String, String> {
+        self.node(instance_id, |node| node.tags.clone()).unwrap_or_default()
+    }
+
+    /// How many approved, applicable patches are not installed right now.
+    pub fn missing(&self, instance_id: &str) -> usize {
+        let now = self.simulation.clock().now();
+        self.with(|place| place.missing(instance_id, now).len())
+    }
+
+    fn node<T>(&self, id: &str, look: impl FnOnce(&Node) -> T) -> Option<T> {
+        self.with(|place| place.nodes.get(id).map(look))
+    }
+
+    /// Brings the location up to the present time and acts on it.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Place) -> T) -> T {
+        let (mut world, now) = self.simulation.present();
+        let place = world.place(&self.account, &self.region);
+        place.play(now);
+        act(place)
+    }
+
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.simulation.clock().now()
+    }
+}
+
+/// Everything that a location holds, for a fingerprint.
+pub(crate) fn state(place: &Place) -> Value {
+    let baselines: Vec<_> = place.baselines.iter().map(|b| format!("{b:?}")).collect();
+    let groups: Vec<_> = place.groups.iter().map(|((group, system), id)| json!([group, system, id])).collect();
+    json!({
+        "account": place.account,
+        "region": place.region,
+        "nodes": place.nodes,
+        "baselines": baselines,
+        "groups": groups,
+        "commands": place.commands,
+    })
+}

@@ -1,0 +1,162 @@
+//! What the steps print, and how Run Command cuts it (S 6.3.3, 6.3.7, 7.1.4, 7.1.11–12).
+
+use crate::node::{Node, Report};
+
+/// What a run says that finds the package manager locked by another (S 7.1.11, 7.1.13).
+pub(crate) const LOCKED: &str = "another process has acquired yum lock, waiting 2 s and retry.\n\
+     failed to run commands: exit status 1";
+
+/// The simulated nodes cannot fetch override lists; the exit codes 160 to 167 are theirs (S 7.1.9).
+pub(crate) const OVERRIDE: &str = "Unable to download the override list or baseline.\n\
+     failed to run commands: exit status 160";
+
+/// The steps of AWS-RunPatchBaseline, in their order (S 7.1.3).
+pub(crate) const STEPS: [&str; 3] = ["PatchWindows", "PatchLinux", "PatchMacOS"];
+
+/// What the agent says of a step that is not for its platform (S 7.1.4).
+pub(crate) fn skipped(step: &str, own_step: &str) -> String {
+    if own_step == "PatchWindows" {
+        return format!("Step execution skipped due to unsupported plugin: aws:runShellScript. Step name: {step}");
+    }
+    let platform = step.trim_start_matches("Patch");
+    format!(
+        "Step execution skipped due to unsatisfied preconditions: '\"StringEquals\": [platformType, {platform}]'. \
+         Step name: {step}"
+    )
+}
+
+/// Standard output and standard error of a run that ends.
+pub(crate) fn of_run(
+    node: &Node,
+    region: &str,
+    report: &Report,
+    installed: &[String],
+    failed: &[String],
+) -> (String, String) {
+    let mut stdout = if node.platform.is_windows() {
+        windows_summary(node, region, report)
+    } else {
+        linux_lines(node, region, report)
+    };
+    for title in installed {
+        stdout.push_str(&format!("Installed: {title}\n"));
+    }
+    if failed.is_empty() {
+        return (stdout, String::new());
+    }
+    let code = if node.platform.is_windows() { "4294967295" } else { "1" };
+    let mut stderr = String::new();
+    for title in failed {
+        stderr.push_str(&format!("Failed to install: {title}: [Errno 256] No more mirrors to try.\n"));
+    }
+    stderr.push_str(&format!("failed to run commands: exit status {code}"));
+    (stdout, stderr)
+}
+
+fn linux_lines(node: &Node, region: &str, report: &Report) -> String {
+    let manager = if node.platform.platform_version() == "2" { "yum" } else { "dnf" };
+    let c = &report.counts;
+    format!(
+        "/usr/bin/python3\n/usr/bin/{manager}\nUsing {manager} on {}\nLoaded plugins: extras_suggestions, langpacks, \
+         priorities, update-motd\nRunning with snapshot id = {} and operation = {}\nPatch group: {}\nBaseline: {}\n\
+         Installed: {}, other: {}, pending reboot: {}, missing: {}, failed: {}\n",
+        node.computer_name(region),
+        report.snapshot_id,
+        report.operation,
+        report.patch_group,
+        report.baseline_id,
+        c.installed,
+        c.installed_other,
+        c.installed_pending_reboot,
+        c.missing,
+        c.failed,
+    )
+}
+
+fn windows_summary(node: &Node, region: &str, report: &Report) -> String {
+    let c = &report.counts;
+    let lines = [
+        ("PatchGroup", report.patch_group.clone()),
+        ("BaselineId", report.baseline_id.clone()),
+        ("Baseline", String::new()),
+        ("SnapshotId", report.snapshot_id.clone()),
+        ("RebootOption", report.reboot_option.clone()),
+        ("OwnerInformation", String::new()),
+        ("OperationType", report.operation.clone()),
+        ("OperationStartTime", report.started.to_string()),
+        ("OperationEndTime", report.ended.to_string()),
+        ("InstalledCount", c.installed.to_string()),
+        ("InstalledOtherCount", c.installed_other.to_string()),
+        ("InstalledPendingRebootCount", c.installed_pending_reboot.to_string()),
+        ("InstalledRejectedCount", c.installed_rejected.to_string()),
+        ("MissingCount", c.missing.to_string()),
+        ("FailedCount", c.failed.to_string()),
+        ("NotApplicableCount", c.not_applicable.to_string()),
+        ("UnreportedNotApplicableCount", "0".to_owned()),
+    ];
+    let mut text = format!("\nPatch Summary for {}\n\n", node.computer_name(region));
+    for (name, value) in lines {
+        text.push_str(&format!("{name:<28}: {value}\n"));
+    }
+    text
+}
+
+/// At most `limit` characters, of which the mark is part.
+pub(crate) fn cut(text: &str, limit: usize, mark: &str) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(limit.saturating_sub(mark.chars().count())).collect();
+    kept + mark
+}
+
+/// GetCommandInvocation's limits (S 6.3.3).
+pub(crate) fn of_invocation(stdout: &str, stderr: &str) -> (String, String) {
+    const MARK: &str = "\n--output truncated--";
+    (cut(stdout, 24_000, MARK), cut(stderr, 8_000, MARK))
+}
+
+/// The Output of a CommandPlugin: both streams in 2,500 characters (S 6.3.7).
+pub(crate) fn of_plugin(stdout: &str, stderr: &str) -> String {
+    const LIMIT: usize = 2_500;
+    const TITLE: &str = "\n----------ERROR-------\n";
+    if stderr.is_empty() {
+        return cut(stdout, LIMIT, "\n---Output truncated---");
+    }
+    let stderr = cut(stderr, LIMIT / 2 - TITLE.len(), "\n---Error truncated----");
+    let room = LIMIT - TITLE.len() - stderr.chars().count();
+    format!("{}{TITLE}{stderr}", cut(stdout, room, "\n---Output truncated---"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_cut_at_the_limits_with_the_right_marks() {
+        // S 6.3.3 and 6.3.7.
+        let long = "x".repeat(30_000);
+        let (stdout, stderr) = of_invocation(&long, &long);
+        assert_eq!((stdout.len(), stderr.len()), (24_000, 8_000));
+        assert!(stdout.ends_with("--output truncated--") && stderr.ends_with("--output truncated--"));
+        let both = of_plugin(&long, &long);
+        assert_eq!(both.len(), 2_500);
+        assert!(both.contains("\n---Output truncated---\n----------ERROR-------\n"), "{both}");
+        assert!(both.ends_with("\n---Error truncated----"));
+        assert_eq!(of_plugin("fine", ""), "fine");
+    }
+
+    #[test]
+    fn foreign_steps_are_skipped_with_the_words_of_the_agent() {
+        // S 7.1.4.
+        assert_eq!(
+            skipped("PatchWindows", "PatchLinux"),
+            "Step execution skipped due to unsatisfied preconditions: '\"StringEquals\": [platformType, Windows]'. \
+             Step name: PatchWindows"
+        );
+        assert_eq!(
+            skipped("PatchLinux", "PatchWindows"),
+            "Step execution skipped due to unsupported plugin: aws:runShellScript. Step name: PatchLinux"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Systems Manager's operations behind the JSON protocol: a validated request in, an answer or an error out.
+
+mod baselines;
+mod commands;
+mod nodes;
+mod patch_groups;
+mod patch_states;
+mod send_command;
+mod tags;
+
+use crate::{
+    account::Place,
+    error::AwsError,
+    model::{Model, SSM},
+    page::Query,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub(crate) type Answer = Result<Value, AwsError>;
+
+/// One request in its location.
+pub(crate) struct Call<'a> {
+    pub(crate) place: &'a mut Place,
+    pub(crate) now: Timestamp,
+    pub(crate) operation: &'a str,
+    pub(crate) request: &'a Value,
+}
+
+/// Operations that change something.
+pub(crate) const MUTATING: [&str; 6] = [
+    "SendCommand",
+    "CancelCommand",
+    "RegisterPatchBaselineForPatchGroup",
+    "DeregisterPatchBaselineForPatchGroup",
+    "AddTagsToResource",
+    "RemoveTagsFromResource",
+];
+
+/// Carries out one operation. `None`: this account does not know it.
+pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
+    Some(match call.operation {
+        "DescribePatchBaselines" => call.describe_patch_baselines(),
+        "GetPatchBaseline" => call.get_patch_baseline(),
+        "GetDefaultPatchBaseline" => call.get_default_patch_baseline(),
+        "DescribePatchGroups" => call.describe_patch_groups(),
+        "GetPatchBaselineForPatchGroup" => call.get_patch_baseline_for_patch_group(),
+        "RegisterPatchBaselineForPatchGroup" => call.register_patch_baseline_for_patch_group(),
+        "DeregisterPatchBaselineForPatchGroup" => call.deregister_patch_baseline_for_patch_group(),
+        "DescribePatchGroupState" => call.describe_patch_group_state(),
+        "DescribeInstanceInformation" => call.describe_instance_information(),
+        "DescribeInstancePatchStates" => call.describe_instance_patch_states(),
+        "DescribeInstancePatchStatesForPatchGroup" => call.describe_instance_patch_states_for_patch_group(),
+        "DescribeInstancePatches" => call.describe_instance_patches(),
+        "SendCommand" => call.send_command(),
+        "ListCommands" => call.list_commands(),
+        "ListCommandInvocations" => call.list_command_invocations(),
+        "GetCommandInvocation" => call.get_command_invocation(),
+        "CancelCommand" => call.cancel_command(),
+        "AddTagsToResource" => call.add_tags_to_resource(),
+        "RemoveTagsFromResource" => call.remove_tags_from_resource(),
+        "ListTagsForResource" => call.list_tags_for_resource(),
+        _ => return None,
+    })
+}
+
+impl Call<'_> {
+    /// A string member; empty when it is not given.
+    fn text(&self, member: &str) -> &str {
+        self.request[member].as_str().unwrap_or_default()
+    }
+
+    /// The answer that holds a page of a list under `member`.
+    fn page(&self, member: &str, items: Vec<(String, Value)>, default_size: usize) -> Answer {
+        let model: &Model = &SSM;
+        let scope = format!("{}/{}", self.place.account, self.place.region);
+        let query = Query { model, scope: &scope, operation: self.operation, request: self.request };
+        let (items, token) = query.page(items, default_size)?;
+        let mut answer = json!({ member: items });
+        if let Some(token) = token {
+            answer["NextToken"] = token.into();
+        }
+        Ok(answer)
+    }
+
+    /// The members `Key` and `Values` of each filter.
+    fn filters(&self) -> Vec<(&str, Vec<&str>)> {
+        let filters = self.request["Filters"].as_array().map_or(&[][..], Vec::as_slice);
+        filters.iter().map(|f| (f["Key"].as_str().unwrap_or_default(), strings(&f["Values"]))).collect()
+    }
+}
+
+/// The strings of a list.
+fn strings(value: &Value) -> Vec<&str> {
+    value.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str).collect()
+}
+
+/// Timestamps travel as epoch seconds with a fraction (S 1.6).
+fn epoch(at: Timestamp) -> Value {
+    let millis = at.as_millisecond();
+    if millis % 1000 == 0 { json!(millis / 1000) } else { json!(millis as f64 / 1000.0) }
+}

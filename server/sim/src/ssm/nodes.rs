@@ -1,0 +1,92 @@
+//! The nodes that are registered (S 10.1).
+
+use super::{Answer, Call, epoch, strings};
+use crate::{error::AwsError, node::Node};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+impl Call<'_> {
+    /// Stopped nodes and those that never registered are absent (S 10.1.1–2). An unknown but well-formed id in a
+    /// filter matches nothing (S 10.1.4).
+    pub(super) fn describe_instance_information(&self) -> Answer {
+        let mut filters = self.filters();
+        let legacy = self.request["InstanceInformationFilterList"].as_array().map_or(&[][..], Vec::as_slice);
+        if !filters.is_empty() && !legacy.is_empty() {
+            let text = "Filters and InstanceInformationFilterList cannot be used together";
+            return Err(AwsError::validation(text));
+        }
+        filters.extend(legacy.iter().map(|f| (f["key"].as_str().unwrap_or_default(), strings(&f["valueSet"]))));
+        if filters.len() > 1 && filters.iter().any(|(key, _)| key.starts_with("tag")) {
+            return Err(AwsError::bare("InvalidFilterKey"));
+        }
+        for (key, values) in &filters {
+            check(key, values)?;
+        }
+        let admitted = |node: &&Node| {
+            node.managed && node.running && filters.iter().all(|(key, values)| matches(node, key, values))
+        };
+        let rows = self.place.nodes.values().filter(admitted);
+        let rows = rows.map(|node| (node.id.clone(), information(node, &self.place.region, self.now))).collect();
+        self.page("InstanceInformationList", rows, 10)
+    }
+}
+
+fn check(key: &str, values: &[&str]) -> Result<(), AwsError> {
+    let bad_value = |allowed: &[&str]| {
+        let bad = values.iter().find(|value| !allowed.contains(value))?;
+        Some(AwsError::new("InvalidInstanceInformationFilterValue", format!("{bad} is not valid for {key}")))
+    };
+    let bad = match key {
+        "PingStatus" => bad_value(&["Online", "ConnectionLost", "Inactive"]),
+        "PlatformTypes" => bad_value(&["Windows", "Linux", "MacOS"]),
+        "InstanceIds" => {
+            let malformed = values.iter().any(|id| id.parse::<patchplane_rules::InstanceId>().is_err());
+            malformed.then(|| AwsError::new("InvalidInstanceId", ""))
+        }
+        "ActivationIds" | "AgentVersion" | "AssociationStatus" | "IamRole" | "ResourceType" | "SourceIds"
+        | "SourceTypes" | "tag-key" => None,
+        _ if key.starts_with("tag:") => None,
+        _ => Some(AwsError::bare("InvalidFilterKey")),
+    };
+    bad.map_or(Ok(()), Err)
+}
+
+fn matches(node: &Node, key: &str, values: &[&str]) -> bool {
+    let is = |text: &str| values.contains(&text);
+    match key {
+        "InstanceIds" => is(&node.id),
+        "PingStatus" => is(ping_status(node)),
+        "PlatformTypes" => is(node.platform.platform_type()),
+        "AgentVersion" => is(AGENT_VERSION),
+        "ResourceType" => is("EC2Instance"),
+        "SourceIds" => is(&node.id),
+        "SourceTypes" => is("AWS::EC2::Instance"),
+        "tag-key" => node.tags.keys().any(|tag| is(tag)),
+        _ => key.strip_prefix("tag:").and_then(|tag| node.tags.get(tag)).is_some_and(|value| is(value)),
+    }
+}
+
+const AGENT_VERSION: &str = "3.3.1611.0";
+
+/// A reboot is too short for the ping status to change (S 14.14).
+fn ping_status(node: &Node) -> &'static str {
+    if node.agent.lost { "ConnectionLost" } else { "Online" }
+}
+
+fn information(node: &Node, region: &str, now: Timestamp) -> Value {
+    json!({
+        "InstanceId": node.id,
+        "PingStatus": ping_status(node),
+        "LastPingDateTime": epoch(node.last_ping(now)),
+        "AgentVersion": AGENT_VERSION,
+        "IsLatestVersion": true,
+        "PlatformType": node.platform.platform_type(),
+        "PlatformName": node.platform.platform_name(),
+        "PlatformVersion": node.platform.platform_version(),
+        "ResourceType": "EC2Instance",
+        "IPAddress": node.private_ip,
+        "ComputerName": node.computer_name(region),
+        "SourceId": node.id,
+        "SourceType": "AWS::EC2::Instance",
+    })
+}

@@ -1,0 +1,189 @@
+//! SendCommand for AWS-RunPatchBaseline (S 6.1, 7.1). There is no idempotency: each call is a new command.
+
+use super::{Answer, Call, commands::command_json, strings};
+use crate::{
+    account::Event,
+    clock::later,
+    command::{Command, Invocation, RunParameters},
+    dice::Dice,
+    error::AwsError,
+    model::matches_pattern,
+};
+use patchplane_rules::OperatingSystem;
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeSet, time::Duration};
+
+const DOCUMENT: &str = "AWS-RunPatchBaseline";
+/// The step timeout of the document, in seconds (S 6.1.17).
+const STEP_TIMEOUT: u64 = 7200;
+
+impl Call<'_> {
+    pub(super) fn send_command(&mut self) -> Answer {
+        let document = self.text("DocumentName");
+        if document.rsplit('/').next() != Some(DOCUMENT) {
+            let text = format!("Document with name {document} does not exist.");
+            return Err(AwsError::new("InvalidDocument", text));
+        }
+        let version = self.text("DocumentVersion");
+        if !matches!(version, "" | "1" | "$DEFAULT" | "$LATEST") {
+            return Err(AwsError::new("InvalidDocumentVersion", "The document version is not valid."));
+        }
+        let ids = self.targets()?;
+        let run = run_parameters(&self.request["Parameters"])?;
+        let command = self.command(&ids, run);
+        let answer = json!({ "Command": command_json(&command) });
+        let id = command.id.clone();
+        self.place.queue(command.expires, Event::Expire { command: id.clone() });
+        for node in ids {
+            let wait = Dice::new(self.place.seed, &["deliver", &id, &node]).between(2000, 4000);
+            let event = Event::Deliver { command: id.clone(), node };
+            self.place.queue(later(self.now, Duration::from_millis(wait)), event);
+        }
+        self.place.commands.push(command);
+        Ok(answer)
+    }
+
+    fn targets(&self) -> Result<Vec<String>, AwsError> {
+        let ids = strings(&self.request["InstanceIds"]);
+        let targets = self.request["Targets"].as_array().map_or(&[][..], Vec::as_slice);
+        if ids.is_empty() == targets.is_empty() {
+            let text = "Please specify either InstanceIds or Targets, and at least one of them.";
+            return Err(AwsError::validation(text));
+        }
+        if ids.is_empty() {
+            return self.by_targets(targets);
+        }
+        if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
+            return Err(AwsError::bare("DuplicateInstanceId"));
+        }
+        let known = |id: &str| self.place.nodes.get(id).is_some_and(|node| node.managed);
+        let bad: Vec<_> = ids.iter().copied().filter(|id| !known(id)).collect();
+        if !bad.is_empty() {
+            let bad = bad.join(", ");
+            let text = format!("Instances [[{bad}]] not in a valid state for account {}", self.place.account);
+            return Err(AwsError::new("InvalidInstanceId", text));
+        }
+        Ok(ids.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Different keys are ANDed, values of one key are ORed; that nothing matches is no error (S 6.1.2, 6.1.6).
+    fn by_targets(&self, targets: &[Value]) -> Result<Vec<String>, AwsError> {
+        let targets: Vec<_> =
+            targets.iter().map(|t| (t["Key"].as_str().unwrap_or_default(), strings(&t["Values"]))).collect();
+        if let Some((key, _)) =
+            targets.iter().find(|(k, _)| !k.eq_ignore_ascii_case("InstanceIds") && !k.starts_with("tag:"))
+        {
+            return Err(AwsError::validation(format!("Target key {key} is not supported")));
+        }
+        let nodes = self.place.nodes.values().filter(|node| {
+            node.managed
+                && targets.iter().all(|(key, values)| match key.strip_prefix("tag:") {
+                    Some(tag) => node.tags.get(tag).is_some_and(|value| values.contains(&value.as_str())),
+                    None => values.contains(&node.id.as_str()),
+                })
+        });
+        Ok(nodes.map(|node| node.id.clone()).collect())
+    }
+
+    fn command(&self, ids: &[String], run: RunParameters) -> Command {
+        let place = &*self.place;
+        let number = place.commands.len().to_string();
+        let mut dice = Dice::new(place.seed, &["command", &place.account, &place.region, &number]);
+        let id = dice.uuid();
+        let timeout = self.request["TimeoutSeconds"].as_u64().unwrap_or(3600);
+        let share = |member: &str, default: &str, round_up: bool| {
+            let text = self.request[member].as_str().unwrap_or(default);
+            match text.strip_suffix('%').map(str::parse::<usize>) {
+                Some(Ok(percent)) if round_up => (percent * ids.len()).div_ceil(100).max(1),
+                Some(Ok(percent)) => percent * ids.len() / 100,
+                _ => text.parse().unwrap_or(50),
+            }
+        };
+        let invocations = ids.iter().filter_map(|id| place.nodes.get(id)).map(|node| {
+            let snapshot = run.snapshot_id.clone().unwrap_or_else(|| dice.uuid());
+            let step = OperatingSystem::observed(node.platform.system()).patch_step();
+            Invocation::new(&node.id, node.computer_name(&place.region), step, snapshot)
+        });
+        let invocations = invocations.collect();
+        Command {
+            id,
+            requested: self.now,
+            visible: later(self.now, Duration::from_millis(dice.between(1500, 2500))),
+            expires: later(self.now, Duration::from_secs(timeout + STEP_TIMEOUT)),
+            echo: self.echo(timeout),
+            run,
+            concurrency: share("MaxConcurrency", "50", true),
+            tolerated: share("MaxErrors", "0", false),
+            cancel_requested: false,
+            stopped_by_errors: false,
+            invocations,
+        }
+    }
+
+    /// What the answer repeats, with empty strings for what was not given (S 1.11, 6.1.19).
+    fn echo(&self, timeout: u64) -> Map<String, Value> {
+        let or = |member: &str, default: Value| match &self.request[member] {
+            Value::Null => default,
+            given => given.clone(),
+        };
+        let cloud_watch = json!({ "CloudWatchLogGroupName": "", "CloudWatchOutputEnabled": false });
+        let notification = json!({ "NotificationArn": "", "NotificationEvents": [], "NotificationType": "" });
+        let echo = json!({
+            "DocumentName": DOCUMENT,
+            "DocumentVersion": or("DocumentVersion", "".into()),
+            "Comment": or("Comment", "".into()),
+            "Parameters": or("Parameters", json!({})),
+            "InstanceIds": or("InstanceIds", json!([])),
+            "Targets": or("Targets", json!([])),
+            "OutputS3BucketName": or("OutputS3BucketName", "".into()),
+            "OutputS3KeyPrefix": or("OutputS3KeyPrefix", "".into()),
+            "MaxConcurrency": or("MaxConcurrency", "50".into()),
+            "MaxErrors": or("MaxErrors", "0".into()),
+            "ServiceRole": or("ServiceRoleArn", "".into()),
+            "NotificationConfig": or("NotificationConfig", notification),
+            "CloudWatchOutputConfig": or("CloudWatchOutputConfig", cloud_watch),
+            "TimeoutSeconds": timeout,
+        });
+        match echo {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// Checks names, required ones and allowed values (S 6.1.9, 7.1.2).
+fn run_parameters(parameters: &Value) -> Result<RunParameters, AwsError> {
+    const UUID: &str = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}";
+    const URL: &str = "https://.+|s3://([^/]+)/(.*?([^/]+))";
+    let none = Map::new();
+    let given = parameters.as_object().unwrap_or(&none);
+    let mut bad: Vec<&str> = Vec::new();
+    for (name, values) in given {
+        let values = strings(values);
+        let fits = |value: &str| match name.as_str() {
+            "Operation" => matches!(value, "Scan" | "Install"),
+            "RebootOption" => matches!(value, "RebootIfNeeded" | "NoReboot"),
+            "SnapshotId" | "AssociationId" => value.is_empty() || matches_pattern(UUID, value),
+            "InstallOverrideList" | "BaselineOverride" => value.is_empty() || matches_pattern(URL, value),
+            _ => false,
+        };
+        if !matches!(values[..], [value] if fits(value)) {
+            bad.push(name);
+        }
+    }
+    if !given.contains_key("Operation") {
+        bad.push("Operation");
+    }
+    if !bad.is_empty() {
+        let text = format!("The following SSM parameters are invalid: {}", bad.join(", "));
+        return Err(AwsError::new("InvalidParameters", text));
+    }
+    let value = |name: &str| given.get(name).and_then(|values| values[0].as_str()).unwrap_or_default();
+    let install = value("Operation") == "Install";
+    Ok(RunParameters {
+        install,
+        no_reboot: value("RebootOption") == "NoReboot",
+        snapshot_id: Some(value("SnapshotId")).filter(|id| !id.is_empty()).map(str::to_owned),
+        overridden: !value("BaselineOverride").is_empty() || (install && !value("InstallOverrideList").is_empty()),
+    })
+}
