@@ -1,0 +1,105 @@
+//! Every call that is made of AWS: one table, from which also the IAM policy documents come.
+
+use crate::{Error, Result, error};
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// One operation of AWS, and what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// AWS's name of it, such as `SendCommand`.
+    pub operation: &'static str,
+    /// The IAM action that allows it, such as `ssm:SendCommand`.
+    pub action: &'static str,
+    pub effect: Effect,
+    /// What of patchplane needs it.
+    pub feature: &'static str,
+}
+
+/// Whether a call changes something in AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Read,
+    Mutation,
+}
+
+macro_rules! table {
+    ($($name:ident: $operation:literal, $action:literal, $effect:ident, $feature:literal;)*) => {
+        $(pub(crate) const $name: Call =
+            Call { operation: $operation, action: $action, effect: Effect::$effect, feature: $feature };)*
+        const CALLS: &[Call] = &[$($name),*];
+    };
+}
+
+table! {
+    DESCRIBE_PATCH_BASELINES: "DescribePatchBaselines", "ssm:DescribePatchBaselines", Read, "baselines";
+    GET_PATCH_BASELINE: "GetPatchBaseline", "ssm:GetPatchBaseline", Read, "baselines";
+    GET_DEFAULT_PATCH_BASELINE: "GetDefaultPatchBaseline", "ssm:GetDefaultPatchBaseline", Read, "baselines";
+    DESCRIBE_PATCH_GROUPS: "DescribePatchGroups", "ssm:DescribePatchGroups", Read, "patch-groups";
+    GET_BASELINE_FOR_GROUP: "GetPatchBaselineForPatchGroup", "ssm:GetPatchBaselineForPatchGroup", Read, "patch-groups";
+    REGISTER_BASELINE:
+        "RegisterPatchBaselineForPatchGroup", "ssm:RegisterPatchBaselineForPatchGroup", Mutation, "patch-groups";
+    DEREGISTER_BASELINE:
+        "DeregisterPatchBaselineForPatchGroup", "ssm:DeregisterPatchBaselineForPatchGroup", Mutation, "patch-groups";
+    DESCRIBE_PATCH_GROUP_STATE: "DescribePatchGroupState", "ssm:DescribePatchGroupState", Read, "compliance";
+    CREATE_TAGS: "CreateTags", "ec2:CreateTags", Mutation, "patch-groups";
+    DELETE_TAGS: "DeleteTags", "ec2:DeleteTags", Mutation, "patch-groups";
+    ADD_TAGS_TO_RESOURCE: "AddTagsToResource", "ssm:AddTagsToResource", Mutation, "patch-groups";
+    REMOVE_TAGS_FROM_RESOURCE: "RemoveTagsFromResource", "ssm:RemoveTagsFromResource", Mutation, "patch-groups";
+    LIST_TAGS_FOR_RESOURCE: "ListTagsForResource", "ssm:ListTagsForResource", Read, "instances";
+    DESCRIBE_INSTANCES: "DescribeInstances", "ec2:DescribeInstances", Read, "instances";
+    DESCRIBE_INSTANCE_INFORMATION: "DescribeInstanceInformation", "ssm:DescribeInstanceInformation", Read, "instances";
+    DESCRIBE_PATCH_STATES: "DescribeInstancePatchStates", "ssm:DescribeInstancePatchStates", Read, "compliance";
+    DESCRIBE_GROUP_PATCH_STATES:
+        "DescribeInstancePatchStatesForPatchGroup", "ssm:DescribeInstancePatchStatesForPatchGroup", Read, "compliance";
+    DESCRIBE_INSTANCE_PATCHES: "DescribeInstancePatches", "ssm:DescribeInstancePatches", Read, "compliance";
+    SEND_COMMAND: "SendCommand", "ssm:SendCommand", Mutation, "operations";
+    LIST_COMMANDS: "ListCommands", "ssm:ListCommands", Read, "operations";
+    LIST_COMMAND_INVOCATIONS: "ListCommandInvocations", "ssm:ListCommandInvocations", Read, "operations";
+    GET_COMMAND_INVOCATION: "GetCommandInvocation", "ssm:GetCommandInvocation", Read, "operations";
+    ASSUME_ROLE: "AssumeRole", "sts:AssumeRole", Read, "locations";
+}
+
+/// Every call this crate makes.
+pub fn calls() -> &'static [Call] {
+    CALLS
+}
+
+impl Call {
+    /// The one road by which answers of the SDK come in: a failure is told as this call's.
+    pub(crate) fn check<T, E>(&self, answer: std::result::Result<T, SdkError<E, HttpResponse>>) -> Result<T>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        answer.map_err(|failure| error::of_sdk(self, &failure))
+    }
+
+    /// The same for requests that the SDK's builders do not let us make.
+    pub(crate) fn built<T>(
+        &self,
+        built: std::result::Result<T, aws_smithy_types::error::operation::BuildError>,
+    ) -> Result<T> {
+        built.map_err(|failure| self.refuse(failure.to_string()))
+    }
+
+    /// A request that never left: it is wrong as it stands.
+    pub(crate) fn refuse(&self, message: impl Into<String>) -> Error {
+        let kind = crate::ErrorKind::Invalid;
+        Error { kind, action: self.action, code: None, message: message.into(), request_id: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_operation_is_named_once_and_its_action_names_it() {
+        for (at, call) in calls().iter().enumerate() {
+            let (service, operation) = call.action.split_once(':').unwrap();
+            assert_eq!(operation, call.operation);
+            assert!(["ssm", "ec2", "sts"].contains(&service), "{call:?}");
+            assert!(calls()[..at].iter().all(|other| other.action != call.action), "{call:?}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Patch commands that were sent, and what became of them on each node.
+
+use crate::{
+    Aws, Page, PageOf, Result,
+    calls::{GET_COMMAND_INVOCATION, LIST_COMMAND_INVOCATIONS, LIST_COMMANDS},
+    page, values,
+};
+use aws_sdk_ssm::{operation::get_command_invocation::GetCommandInvocationOutput, types};
+use jiff::Timestamp;
+use patchplane_rules::InstanceId;
+
+pub(crate) const DOCUMENT: &str = "AWS-RunPatchBaseline";
+/// How the agent begins the output of a step that is not for its platform (S 7.1.4).
+const SKIPPED: &str = "Step execution skipped due to";
+/// What stands at the end of output that was cut (S 6.3.3).
+const TRUNCATED: &str = "--output truncated--";
+
+/// A patch command, ours or anybody's, as AWS lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandRecord {
+    pub command_id: String,
+    pub comment: String,
+    /// Empty when it was sent without.
+    pub snapshot_id: String,
+    /// Empty when it was sent to tags.
+    pub instance_ids: Vec<InstanceId>,
+    pub requested: Option<Timestamp>,
+    pub expires_after: Option<Timestamp>,
+    pub status_details: String,
+}
+
+/// A command on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    pub instance_id: InstanceId,
+    pub status: InvocationStatus,
+    pub status_details: String,
+    /// In the document's order; empty until the agent reports.
+    pub steps: Vec<StepResult>,
+}
+
+/// S 6.2, the row of invocations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvocationStatus {
+    Pending,
+    InProgress,
+    Delayed,
+    Success,
+    Cancelled,
+    TimedOut,
+    Failed,
+    Cancelling,
+    Unknown(String),
+}
+
+/// One step of the document on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepResult {
+    pub name: String,
+    pub status: String,
+    pub status_details: String,
+    /// -1: not started, or not received (S 6.3.5).
+    pub response_code: i32,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    /// The first 2,500 characters: standard output, then standard error (S 6.3.7).
+    pub output: String,
+    /// The step is for other platforms; AWS calls that Success (S 7.1.4).
+    pub skipped_by_platform: bool,
+}
+
+/// What a step printed, as far as AWS keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepOutput {
+    pub status: String,
+    pub status_details: String,
+    pub response_code: i32,
+    /// At most 24,000 characters (S 6.3.3).
+    pub stdout: String,
+    /// At most 8,000 characters.
+    pub stderr: String,
+    pub stdout_truncated: bool,
+    pub stderr_truncated: bool,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    pub elapsed_s: Option<f64>,
+    /// Where the whole of it lies in S3; empty when it was not asked for.
+    pub stdout_url: String,
+}
+
+impl Aws {
+    /// Every patch command since then, whoever sent it. An error means that the listing is not whole.
+    pub async fn patch_commands_since(&self, since: Timestamp) -> Result<Vec<CommandRecord>> {
+        let filter =
+            |key, value: String| LIST_COMMANDS.built(types::CommandFilter::builder().key(key).value(value).build());
+        let filters = vec![
+            filter(types::CommandFilterKey::DocumentName, DOCUMENT.to_owned())?,
+            filter(types::CommandFilterKey::InvokedAfter, since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())?,
+        ];
+        page::all(&LIST_COMMANDS, async |page: Page| {
+            let request = self.ssm().list_commands().set_filters(Some(filters.clone()));
+            let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
+            let answer = LIST_COMMANDS.check(request.send().await)?;
+            Ok(PageOf::new(answer.commands().iter().map(record).collect(), answer.next_token))
+        })
+        .await
+    }
+
+    /// The command on each node that AWS shows yet: right after a send there may be none (S 1.25).
+    /// `UnknownCommand`: AWS does not know it, or no more.
+    pub async fn invocations(&self, command_id: &str) -> Result<Vec<Invocation>> {
+        page::all(&LIST_COMMAND_INVOCATIONS, async |page: Page| {
+            let request = self.ssm().list_command_invocations().command_id(command_id).details(true);
+            let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
+            let answer = LIST_COMMAND_INVOCATIONS.check(request.send().await)?;
+            Ok(PageOf::new(answer.command_invocations().iter().filter_map(invocation).collect(), answer.next_token))
+        })
+        .await
+    }
+
+    /// `NotYet`: no such invocation, or not visible yet. `Invalid` (InvalidPluginName): no such step.
+    pub async fn step_output(&self, command_id: &str, instance_id: &InstanceId, step: &str) -> Result<StepOutput> {
+        let request = self.ssm().get_command_invocation().command_id(command_id).instance_id(instance_id.as_str());
+        Ok(step_output(&GET_COMMAND_INVOCATION.check(request.plugin_name(step).send().await)?))
+    }
+}
+
+// === impl InvocationStatus ===
+
+impl InvocationStatus {
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "Pending" => Self::Pending,
+            "InProgress" => Self::InProgress,
+            "Delayed" => Self::Delayed,
+            "Success" => Self::Success,
+            "Cancelled" => Self::Cancelled,
+            "TimedOut" => Self::TimedOut,
+            "Failed" => Self::Failed,
+            "Cancelling" => Self::Cancelling,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+
+    /// Whether nothing more will happen on the node; a status that we do not know may change.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Success | Self::Cancelled | Self::TimedOut | Self::Failed)
+    }
+}
+
+// === from the SDK ===
+
+fn record(row: &types::Command) -> CommandRecord {
+    let snapshot_id = row.parameters().and_then(|parameters| parameters.get("SnapshotId")?.first());
+    CommandRecord {
+        command_id: values::text(row.command_id()),
+        comment: values::text(row.comment()),
+        snapshot_id: snapshot_id.cloned().unwrap_or_default(),
+        instance_ids: row.instance_ids().iter().filter_map(|id| values::key(Some(id))).collect(),
+        requested: values::timestamp(row.requested_date_time()),
+        expires_after: values::timestamp(row.expires_after()),
+        status_details: values::text(row.status_details()),
+    }
+}
+
+fn invocation(row: &types::CommandInvocation) -> Option<Invocation> {
+    Some(Invocation {
+        instance_id: values::key(row.instance_id())?,
+        status: InvocationStatus::parse(row.status().map_or("", |status| status.as_str())),
+        status_details: values::text(row.status_details()),
+        steps: row.command_plugins().iter().map(step).collect(),
+    })
+}
+
+fn step(row: &types::CommandPlugin) -> StepResult {
+    let status = values::text(row.status().map(|status| status.as_str()));
+    let output = values::text(row.output());
+    StepResult {
+        name: values::text(row.name()),
+        skipped_by_platform: status == "Success" && row.response_code() == 0 && output.contains(SKIPPED),
+        status,
+        status_details: values::text(row.status_details()),
+        response_code: row.response_code(),
+        started: values::timestamp(row.response_start_date_time()),
+        finished: values::timestamp(row.response_finish_date_time()),
+        output,
+    }
+}
+
+fn step_output(answer: &GetCommandInvocationOutput) -> StepOutput {
+    let truncated = |text: Option<&str>| text.is_some_and(|text| text.trim_end().ends_with(TRUNCATED));
+    StepOutput {
+        status: values::text(answer.status().map(|status| status.as_str())),
+        status_details: values::text(answer.status_details()),
+        response_code: answer.response_code(),
+        stdout: values::text(answer.standard_output_content()),
+        stderr: values::text(answer.standard_error_content()),
+        stdout_truncated: truncated(answer.standard_output_content()),
+        stderr_truncated: truncated(answer.standard_error_content()),
+        started: values::timestamp_of_text(answer.execution_start_date_time()),
+        finished: values::timestamp_of_text(answer.execution_end_date_time()),
+        elapsed_s: values::seconds_of_text(answer.execution_elapsed_time()),
+        stdout_url: values::text(answer.standard_output_url()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plugin(status: &str, code: i32, output: &str) -> types::CommandPlugin {
+        types::CommandPlugin::builder()
+            .name("PatchWindows")
+            .status(status.into())
+            .response_code(code)
+            .output(output)
+            .build()
+    }
+
+    #[test]
+    fn steps_of_other_platforms_are_told_by_the_agents_words() {
+        // Both texts: S 7.1.4.
+        let precondition = "Step execution skipped due to unsatisfied preconditions: \
+                            '\"StringEquals\": [platformType, Windows]'. Step name: PatchWindows";
+        let plugin_text = "Step execution skipped due to unsupported plugin: aws:runShellScript. Step name: PatchLinux";
+        assert!(step(&plugin("Success", 0, precondition)).skipped_by_platform);
+        assert!(step(&plugin("Success", 0, plugin_text)).skipped_by_platform);
+        assert!(!step(&plugin("Success", 0, "Patch Summary for web-1")).skipped_by_platform);
+        assert!(!step(&plugin("Failed", 1, precondition)).skipped_by_platform);
+    }
+
+    #[test]
+    fn output_of_a_step_that_has_not_started_is_empty_and_without_times() {
+        // S 1.8: the three strings are empty, not absent; S 6.3.5: -1.
+        let answer = GetCommandInvocationOutput::builder()
+            .response_code(-1)
+            .execution_start_date_time("")
+            .execution_elapsed_time("")
+            .execution_end_date_time("")
+            .standard_output_content("")
+            .build();
+        let output = step_output(&answer);
+        assert_eq!((output.started, output.finished, output.elapsed_s), (None, None, None));
+        assert!(!output.stdout_truncated);
+    }
+
+    #[test]
+    fn cut_output_is_known_by_its_mark() {
+        let answer = GetCommandInvocationOutput::builder()
+            .standard_output_content("… --output truncated--")
+            .standard_error_content("whole")
+            .build();
+        let output = step_output(&answer);
+        assert_eq!((output.stdout_truncated, output.stderr_truncated), (true, false));
+    }
+}

@@ -1,0 +1,34 @@
+//! What patchplane asks of AWS: one account in one Region behind plain values. The only crate that names the AWS SDK.
+//!
+//! Values of `patchplane-rules` and of this crate go in and out. Of the SDK, only the three injection points of
+//! [`Clock`] and [`Access`] are seen outside. Facts are cited as `S 6.1.4`, a line of the project's reference on AWS
+//! semantics (section, number).
+
+mod access;
+mod baselines;
+mod calls;
+mod clock;
+mod commands;
+mod connect;
+mod dispatch;
+mod error;
+mod instances;
+mod page;
+mod patch_groups;
+mod patch_states;
+mod tags;
+mod values;
+
+pub use access::{Access, Credentials};
+pub use calls::{Call, Effect, calls};
+pub use clock::Clock;
+pub use commands::{CommandRecord, Invocation, InvocationStatus, StepOutput, StepResult};
+pub use connect::Aws;
+pub use dispatch::{PatchCommand, SendFailure, SentCommand};
+pub use error::{Error, ErrorKind, Result};
+pub use instances::{NodeFilter, VmFilter};
+pub use page::{Page, PageOf};
+pub use patch_groups::{GroupMapping, GroupState};
+
+pub use aws_smithy_async::{rt::sleep::SharedAsyncSleep, time::SharedTimeSource};
+pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
