@@ -1,0 +1,144 @@
+//! `patchctl groups`.
+
+use crate::{
+    Context,
+    failure::{Exit, Failure},
+};
+use clap::{Args, Subcommand};
+use patchplane_client::{
+    Listing, Location,
+    api::{self, instance_result::Outcome},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Groups {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Lists the groups that have a baseline or an instance (the default).
+    List,
+    /// Shows one group.
+    Get {
+        /// The group's name as it stands in the tag.
+        group: String,
+    },
+    /// Attaches a baseline to a group, for the baseline's operating system.
+    Attach {
+        /// The group's name as it stands in the tag.
+        group: String,
+        /// pb-…, or the resource name.
+        baseline: String,
+        /// Take off another baseline of the same operating system first.
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Puts instances into a group by writing the tag with the right key.
+    Add {
+        /// The group's name as it stands in the tag.
+        group: String,
+        /// i-… or mi-….
+        #[arg(value_name = "INSTANCE", required = true)]
+        ids: Vec<String>,
+        /// Take instances out of another group that they are in.
+        #[arg(long)]
+        r#move: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Takes instances out of a group by removing its tag.
+    Remove {
+        /// The group's name as it stands in the tag.
+        group: String,
+        /// i-… or mi-….
+        #[arg(value_name = "INSTANCE", required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    /// A UUID for this change: running the command again with it changes nothing more.
+    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
+    request_id: String,
+    /// Show the plan and change nothing.
+    #[arg(long)]
+    validate_only: bool,
+}
+
+impl Groups {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let Context { client, scope, out } = context;
+        let named = |group: &str| scope.name(group, Location::patch_group);
+        match self.action.unwrap_or(Action::List) {
+            Action::List => list(context).await,
+            Action::Get { group } => {
+                let answer = client.get_patch_group(api::GetPatchGroupRequest { name: named(&group)? }).await?;
+                let group = answer.patch_group.unwrap_or_default();
+                out.show("PatchGroup", &group, |view| view.group(&group))?;
+                Ok(Exit::Well)
+            }
+            Action::Attach { group, baseline, replace, change: Change { request_id, validate_only } } => {
+                let request = api::AttachBaselineRequest {
+                    name: named(&group)?,
+                    baseline: scope.name(&baseline, Location::baseline)?,
+                    replace,
+                    request_id,
+                    validate_only,
+                    ..Default::default()
+                };
+                let answer = client.attach_baseline(request).await?;
+                out.show("AttachBaselineResponse", &answer, |view| {
+                    let plan = answer.plan.clone().unwrap_or_default();
+                    let group = answer.patch_group.clone().unwrap_or_default();
+                    if validate_only { view.plan(&plan) } else { view.plan(&plan) + "\n" + &view.group(&group) }
+                })?;
+                Ok(Exit::Well)
+            }
+            Action::Add { group, ids, r#move, change: Change { request_id, validate_only } } => {
+                let request = api::AddInstancesRequest {
+                    name: named(&group)?,
+                    instance_ids: ids,
+                    allow_move: r#move,
+                    request_id,
+                    validate_only,
+                    ..Default::default()
+                };
+                let answer = client.add_instances(request).await?;
+                out.show("AddInstancesResponse", &answer, |view| view.instance_results(&answer.results))?;
+                Ok(refusals(&answer.results))
+            }
+            Action::Remove { group, ids, change: Change { request_id, validate_only } } => {
+                let request = api::RemoveInstancesRequest {
+                    name: named(&group)?,
+                    instance_ids: ids,
+                    request_id,
+                    validate_only,
+                    ..Default::default()
+                };
+                let answer = client.remove_instances(request).await?;
+                out.show("RemoveInstancesResponse", &answer, |view| view.instance_results(&answer.results))?;
+                Ok(refusals(&answer.results))
+            }
+        }
+    }
+}
+
+async fn list(context: &Context) -> Result<Exit, Failure> {
+    let request = api::ListPatchGroupsRequest { parent: context.scope.any()?.into(), ..Default::default() };
+    let Listing { items, unreachable } = Listing::collect(context.client.list_patch_groups(request)).await?;
+    let exit = context.out.warn(&unreachable);
+    let all = api::ListPatchGroupsResponse { patch_groups: items, unreachable, ..Default::default() };
+    context.out.show("ListPatchGroupsResponse", &all, |view| view.groups(&all.patch_groups))?;
+    Ok(exit)
+}
+
+fn refusals(results: &[api::InstanceResult]) -> Exit {
+    if results.iter().any(|result| result.outcome() == Outcome::Refused) { Exit::NotWell } else { Exit::Well }
+}
