@@ -1,0 +1,229 @@
+//! Instances, their readiness and their patches.
+
+use super::{
+    App,
+    baselines::Observed,
+    locations::{Chunk, ListPage, Query, slice},
+};
+use crate::{
+    Error, Result,
+    auth::{Action, Caller},
+    domain::{
+        name::{BaselineName, InstanceName, Parent},
+        page::Paging,
+        readiness::{Facts, Finding, Membership, assess, membership},
+    },
+};
+use jiff::Timestamp;
+use patchplane_aws::{Aws, NodeFilter, Page, VmFilter};
+use patchplane_rules::{
+    BaselineId, GROUP_TAG_KEYS, InstanceId, InstancePatch, Location, ManagedNode, PatchGroupName, PatchState,
+    PatchSummary, PowerState, VirtualMachine,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A question for instances.
+pub struct ListInstances {
+    pub parent: Parent,
+    pub paging: Paging,
+    pub patch_group: Option<PatchGroupName>,
+}
+
+/// A question for the patches of one instance.
+pub struct ListInstancePatches {
+    pub instance: InstanceName,
+    pub paging: Paging,
+    pub state: Option<PatchState>,
+}
+
+/// An instance as EC2 and Systems Manager know it together.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub vm: Option<VirtualMachine>,
+    pub node: Option<ManagedNode>,
+    pub tags: BTreeMap<String, String>,
+    pub summary: Option<PatchSummary>,
+}
+
+/// Whether an instance can be patched.
+pub struct Readiness {
+    pub name: InstanceName,
+    pub findings: Vec<Finding>,
+    /// What an operation now would use.
+    pub baseline: Option<BaselineName>,
+    pub patch_group: Option<String>,
+    pub observe_time: Timestamp,
+}
+
+impl Readiness {
+    pub fn ready(&self) -> bool {
+        !self.findings.iter().any(|finding| finding.blocking)
+    }
+}
+
+impl App {
+    #[tracing::instrument(name = "app.list_instances", skip_all, fields(parent = %list.parent))]
+    pub async fn list_instances(&self, who: &Caller, list: ListInstances) -> Result<ListPage<Observed<Instance>>> {
+        let ListInstances { parent, paging, patch_group } = list;
+        let query = Query { action: Action::ListInstances, parent: &parent, filter: format!("{patch_group:?}") };
+        let patch_group = patch_group.as_ref();
+        self.list(who, query, &paging, |location, room, inner| async move {
+            let aws = self.aws(&location)?;
+            let ids: Vec<InstanceId> = instance_ids(aws, patch_group).await?.into_iter().collect();
+            let chunk = slice(ids, room, inner.as_deref(), ToString::to_string);
+            let items = self.observe(&location, &chunk.items).await?;
+            Ok(Chunk { items, next: chunk.next })
+        })
+        .await
+    }
+
+    #[tracing::instrument(name = "app.get_instance", skip_all, fields(instance = %name))]
+    pub async fn get_instance(&self, who: &Caller, name: InstanceName) -> Result<Observed<Instance>> {
+        who.may(Action::GetInstance, &name.location)?;
+        let found = self.observe(&name.location, std::slice::from_ref(&name.id)).await?.pop();
+        found.ok_or_else(|| Error::not_found("instance", "INSTANCE_NOT_FOUND", name))
+    }
+
+    #[tracing::instrument(name = "app.check_readiness", skip_all, fields(instance = %name))]
+    pub async fn check_readiness(&self, who: &Caller, name: InstanceName) -> Result<Readiness> {
+        who.may(Action::CheckReadiness, &name.location)?;
+        let aws = self.aws(&name.location)?;
+        let ids = std::slice::from_ref(&name.id);
+        let (vm, node) = (vms(aws, ids).await?.pop(), aws.nodes(&NodeFilter::Ids(ids.to_vec())).await?.pop());
+        let tags = tags_of(aws, &name.id, vm.as_ref(), node.is_some()).await?;
+        let os = node.as_ref().and_then(ManagedNode::operating_system);
+        let group = match membership(&tags) {
+            Membership::In { group, .. } => Some(group),
+            _ => None,
+        };
+        let attached: std::result::Result<Option<BaselineId>, String> = match (&group, &os) {
+            (Some(group), Some(os)) => match aws.group_mappings().await {
+                Ok(mappings) => Ok(mappings
+                    .into_iter()
+                    .find(|m| m.group.as_str() == group && m.baseline.operating_system == *os)
+                    .map(|m| m.baseline.id)),
+                Err(error) => Err(error.to_string()),
+            },
+            _ => Ok(None),
+        };
+        let summary = match aws.patch_summaries(ids).await {
+            Ok(mut found) => Ok(found.pop()),
+            Err(error) => Err(error.to_string()),
+        };
+        let baseline = match (&attached, os) {
+            (Ok(Some(id)), _) => Some(id.clone()),
+            (Ok(None), Some(os)) => aws.default_baseline_id(&os).await.ok(),
+            _ => None,
+        };
+        let facts = Facts { id: &name.id, vm: vm.as_ref(), node: node.as_ref(), tags: &tags, attached, summary };
+        Ok(Readiness {
+            findings: assess(&facts),
+            baseline: baseline.map(|id| BaselineName { location: name.location.clone(), id }),
+            patch_group: group,
+            observe_time: self.clock.now(),
+            name,
+        })
+    }
+
+    #[tracing::instrument(name = "app.list_instance_patches", skip_all, fields(instance = %list.instance))]
+    pub async fn list_instance_patches(
+        &self,
+        who: &Caller,
+        list: ListInstancePatches,
+    ) -> Result<ListPage<Observed<InstancePatch>>> {
+        let ListInstancePatches { instance, paging, state } = list;
+        let parent =
+            Parent { account: Some(instance.location.account.clone()), region: Some(instance.location.region.clone()) };
+        let query = Query {
+            action: Action::ListInstancePatches,
+            parent: &parent,
+            filter: format!("{} {state:?}", instance.id),
+        };
+        who.may(Action::ListInstancePatches, &instance.location)?;
+        if paging.token.is_none()
+            && self.observe(&instance.location, std::slice::from_ref(&instance.id)).await?.is_empty()
+        {
+            return Err(Error::not_found("instance", "INSTANCE_NOT_FOUND", instance));
+        }
+        let (instance, state) = (&instance, state.as_ref());
+        self.list(who, query, &paging, |location, room, inner| async move {
+            // A page of AWS is this list's page: nothing is to be added to it.
+            let page = Page { size: u32::try_from(room).unwrap_or(u32::MAX), token: inner };
+            let found = self.aws(&location)?.instance_patches_page(&instance.id, state, page).await?;
+            let time = self.clock.now();
+            let observe = |value| Observed { location: location.clone(), time, value };
+            Ok(Chunk { items: found.items.into_iter().map(observe).collect(), next: found.next })
+        })
+        .await
+    }
+
+    /// What is known of these instances, those left out that nobody knows.
+    async fn observe(&self, location: &Location, ids: &[InstanceId]) -> Result<Vec<Observed<Instance>>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let aws = self.aws(location)?;
+        let mut vms: BTreeMap<InstanceId, VirtualMachine> =
+            vms(aws, ids).await?.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
+        let mut nodes: BTreeMap<InstanceId, ManagedNode> =
+            aws.nodes(&NodeFilter::Ids(ids.to_vec())).await?.into_iter().map(|node| (node.id.clone(), node)).collect();
+        let mut summaries: BTreeMap<InstanceId, PatchSummary> =
+            aws.patch_summaries(ids).await?.into_iter().map(|summary| (summary.id.clone(), summary)).collect();
+        let mut found = Vec::new();
+        for id in ids {
+            let (vm, node) = (vms.remove(id), nodes.remove(id));
+            if vm.is_none() && node.is_none() {
+                continue;
+            }
+            let tags = tags_of(aws, id, vm.as_ref(), node.is_some()).await?;
+            let value = Instance { id: id.clone(), vm, node, tags, summary: summaries.remove(id) };
+            found.push(Observed { location: location.clone(), time: self.clock.now(), value });
+        }
+        Ok(found)
+    }
+}
+
+/// EC2's instances among these ids.
+pub(crate) async fn vms(aws: &Aws, ids: &[InstanceId]) -> Result<Vec<VirtualMachine>> {
+    let ec2: Vec<InstanceId> = ids.iter().filter(|id| !id.is_hybrid()).cloned().collect();
+    if ec2.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(aws.vms(&VmFilter::Ids(ec2)).await?)
+}
+
+/// An EC2 instance's tags are EC2's, a hybrid node's are Systems Manager's (S 10.1.10).
+pub(crate) async fn tags_of(
+    aws: &Aws,
+    id: &InstanceId,
+    vm: Option<&VirtualMachine>,
+    managed: bool,
+) -> Result<BTreeMap<String, String>> {
+    match vm {
+        Some(vm) => Ok(vm.tags.clone()),
+        None if id.is_hybrid() && managed => Ok(aws.hybrid_tags(id).await?),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+/// The ids of a location's instances, or of one group's: EC2's that are not terminated, and hybrid nodes.
+pub(crate) async fn instance_ids(aws: &Aws, group: Option<&PatchGroupName>) -> Result<BTreeSet<InstanceId>> {
+    let mut ids = BTreeSet::new();
+    let there = |vm: &VirtualMachine| vm.state != PowerState::Terminated;
+    match group {
+        None => {
+            ids.extend(aws.vms(&VmFilter::All).await?.into_iter().filter(there).map(|vm| vm.id));
+            ids.extend(aws.nodes(&NodeFilter::Hybrid).await?.into_iter().map(|node| node.id));
+        }
+        Some(group) => {
+            for key in GROUP_TAG_KEYS {
+                let tag = VmFilter::Tag { key: key.to_owned(), values: vec![group.to_string()] };
+                ids.extend(aws.vms(&tag).await?.into_iter().filter(there).map(|vm| vm.id));
+                let tag = NodeFilter::Tag { key: key.to_owned(), value: group.to_string() };
+                ids.extend(aws.nodes(&tag).await?.into_iter().map(|node| node.id).filter(InstanceId::is_hybrid));
+            }
+        }
+    }
+    Ok(ids)
+}

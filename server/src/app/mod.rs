@@ -1,0 +1,70 @@
+//! The use-cases: may they, what follows. Knows no gRPC.
+
+pub mod baselines;
+pub mod compliance;
+pub mod instances;
+mod locations;
+mod mutations;
+pub mod patch_groups;
+pub mod patch_operations;
+mod seal;
+pub mod watch;
+
+use crate::{Error, Result, operation::Engine, store::Store};
+use patchplane_aws::{Aws, Clock};
+use patchplane_rules::Location;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Mutex,
+};
+use tokio::sync::watch as channel;
+
+pub use locations::{ListPage, Unreachable};
+
+/// All use-cases, over AWS as seen from the configured locations and over the store.
+pub struct App {
+    clock: Clock,
+    /// In name order, as lists walk them.
+    locations: BTreeMap<Location, Aws>,
+    store: Store,
+    engine: Engine,
+    sealer: seal::Sealer,
+    /// The mutations under way in this process.
+    running: Mutex<HashSet<crate::store::RequestKey>>,
+    draining: channel::Sender<bool>,
+}
+
+impl App {
+    pub fn new(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> Result<Self> {
+        let sealer = seal::Sealer::new(store.seal_key())
+            .ok_or_else(|| Error::Internal("the store's seal key cannot be used".into()))?;
+        let engine = Engine::new(clock.clone(), locations.clone(), store.clone());
+        Ok(Self {
+            clock,
+            locations,
+            store,
+            engine,
+            sealer,
+            running: Mutex::default(),
+            draining: channel::Sender::new(false),
+        })
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Ends waits and watches, for the server stops.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// AWS as seen from a location, if this server is configured for it.
+    fn aws(&self, location: &Location) -> Result<&Aws> {
+        self.locations.get(location).ok_or_else(|| Error::not_found("location", "LOCATION_NOT_CONFIGURED", location))
+    }
+}

@@ -1,0 +1,248 @@
+//! Patch operations: starting them and reading them. The engine does the rest.
+
+use super::{
+    App,
+    locations::{Chunk, ListPage, Query, slice},
+    mutations::{Begun, InProgress, expect_plan},
+};
+use crate::{
+    Error, Result,
+    auth::{Action, Caller},
+    domain::{
+        name::{OperationName, Parent, StepName},
+        operation::{Kind, Operation, OperationId, Spec, State, Step, Target, TargetCounts},
+        page::Paging,
+        plan::Plan,
+        request::Mutation,
+    },
+    operation::resolve,
+    store::Listed,
+};
+use jiff::Timestamp;
+use patchplane_aws::StepOutput;
+use patchplane_rules::{InstanceId, Location};
+use std::time::Duration;
+use ulid::Ulid;
+use uuid::Uuid;
+
+/// How long a request waits for its targets to be looked up; longer, the operation resolves by itself.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(20);
+
+/// A request to scan or patch instances of one location.
+pub struct NewPatchOperation {
+    pub location: Location,
+    pub spec: Spec,
+    pub mutation: Mutation,
+}
+
+/// An operation that was started, or with `validate_only` would be.
+pub struct Created {
+    pub listed: Listed,
+    pub plan: Plan,
+    pub replayed: bool,
+    /// With `validate_only` there is nothing that has a name.
+    pub exists: bool,
+}
+
+/// A question for operations.
+pub struct ListPatchOperations {
+    pub parent: Parent,
+    pub paging: Paging,
+}
+
+/// A question for the targets of one operation.
+pub struct ListTargets {
+    pub operation: OperationName,
+    pub paging: Paging,
+}
+
+/// What a step printed.
+pub struct ReadOutput {
+    pub name: StepName,
+    pub step: Step,
+    pub output: StepOutput,
+    pub observe_time: Timestamp,
+}
+
+impl App {
+    /// Starts an operation, or finds the one already started under the same request id.
+    #[tracing::instrument(name = "app.create_patch_operation", skip_all, fields(location = %new.location))]
+    pub async fn create_patch_operation(&self, who: &Caller, new: NewPatchOperation) -> Result<Created> {
+        let action = match new.spec.kind {
+            Kind::Scan => Action::ScanInstances,
+            Kind::Install => Action::InstallPatches,
+        };
+        who.may(action, &new.location)?;
+        self.aws(&new.location)?;
+        if new.mutation.validate_only {
+            let now = self.clock.now();
+            let targets = resolve::resolve(self.aws(&new.location)?, &new.spec, now).await?;
+            let plan = resolve::plan(&new.location, &new.spec, &targets);
+            let listed = listed(self.operation(who, &new, State::Running, now), &targets);
+            return Ok(Created { listed, plan, replayed: false, exists: false });
+        }
+        match self.begin(who, "CreatePatchOperation", &new.mutation).await? {
+            Begun::Go(progress) => self.submit(who, new, progress).await,
+            Begun::Replay => self.replay(who, &new.mutation).await,
+        }
+    }
+
+    async fn submit(&self, who: &Caller, new: NewPatchOperation, progress: InProgress<'_>) -> Result<Created> {
+        let aws = self.aws(&new.location)?;
+        let resolving = resolve::resolve(aws, &new.spec, self.clock.now());
+        let (state, targets) = match tokio::time::timeout(RESOLVE_WITHIN, resolving).await {
+            Ok(targets) => (State::Running, targets?),
+            Err(_) => (State::Resolving, Vec::new()),
+        };
+        let plan = resolve::plan(&new.location, &new.spec, &targets);
+        if state == State::Running {
+            expect_plan(&new.mutation, &plan)?;
+        }
+        let now = self.clock.now();
+        let operation = self.operation(who, &new, state, now);
+        let name = OperationName { location: new.location, id: operation.id };
+
+        // The operation and the answer to its request id are there together, or not at all.
+        let mut tx = self.store.begin().await?;
+        let first = tx.put_request(progress.key(), &new.mutation.fingerprint, Some(&name.to_string()), now).await?;
+        if !first {
+            drop(tx);
+            return self.replay(who, &new.mutation).await;
+        }
+        tx.put_operation(&operation).await?;
+        tx.put_targets(operation.id, &targets).await?;
+        tx.commit().await?;
+        tracing::info!(operation.id = %operation.id, targets = plan.target_count, "operation accepted");
+        self.engine.start(operation.id);
+        Ok(Created { listed: listed(operation, &targets), plan, replayed: false, exists: true })
+    }
+
+    async fn replay(&self, who: &Caller, mutation: &Mutation) -> Result<Created> {
+        let key = crate::store::RequestKey {
+            principal: who.principal.to_string(),
+            method: "CreatePatchOperation",
+            id: mutation.request_id,
+        };
+        let record = self.store.request(&key).await?;
+        let record = record.ok_or_else(|| Error::Internal("a request that was there is gone".into()))?;
+        if record.fingerprint != mutation.fingerprint {
+            return Err(Error::RequestIdReused { request_id: mutation.request_id.to_string() });
+        }
+        let name = OperationName::parse("name", record.resource.as_deref().unwrap_or_default())?;
+        let listed = self.listed(&name).await?;
+        Ok(Created { listed, plan: Plan::default(), replayed: true, exists: true })
+    }
+
+    fn operation(&self, who: &Caller, new: &NewPatchOperation, state: State, now: Timestamp) -> Operation {
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        Operation {
+            id: OperationId(Ulid::from_parts(millis, Uuid::new_v4().as_u128())),
+            location: new.location.clone(),
+            spec: new.spec.clone(),
+            state,
+            reason: String::new(),
+            explanation: match state {
+                State::Resolving => "its targets are looked up".into(),
+                _ => "commands are sent and followed".into(),
+            },
+            snapshot_id: Uuid::new_v4().to_string(),
+            creator: who.principal.to_string(),
+            create_time: now,
+            update_time: now,
+            end_time: None,
+            deadline: now.checked_add(new.spec.max_duration).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    #[tracing::instrument(name = "app.get_patch_operation", skip_all, fields(operation = %name))]
+    pub async fn get_patch_operation(&self, who: &Caller, name: OperationName) -> Result<Listed> {
+        who.may(Action::ReadPatchOperations, &name.location)?;
+        self.listed(&name).await
+    }
+
+    #[tracing::instrument(name = "app.list_patch_operations", skip_all, fields(parent = %list.parent))]
+    pub async fn list_patch_operations(&self, who: &Caller, list: ListPatchOperations) -> Result<ListPage<Listed>> {
+        let ListPatchOperations { parent, paging } = list;
+        let query = Query { action: Action::ReadPatchOperations, parent: &parent, filter: String::new() };
+        self.list(who, query, &paging, |location, room, inner| async move {
+            let before = inner.and_then(|id| Ulid::from_string(&id).ok()).map(OperationId);
+            let mut items = self.store.operations_before(&location, before, room + 1).await?;
+            let more = items.len() > room;
+            items.truncate(room);
+            let next = items.last().filter(|_| more).map(|listed| listed.operation.id.to_string());
+            Ok(Chunk { items, next })
+        })
+        .await
+    }
+
+    /// Answers when the operation has ended, or after `timeout`, or when the server stops.
+    #[tracing::instrument(name = "app.wait_patch_operation", skip_all, fields(operation = %name))]
+    pub async fn wait_patch_operation(&self, who: &Caller, name: OperationName, timeout: Duration) -> Result<Listed> {
+        who.may(Action::ReadPatchOperations, &name.location)?;
+        let mut revisions = self.store.revisions();
+        let mut draining = self.draining.subscribe();
+        let end = tokio::time::Instant::now() + timeout;
+        loop {
+            let listed = self.listed(&name).await?;
+            if listed.operation.state.is_terminal() {
+                return Ok(listed);
+            }
+            let changed = tokio::select! {
+                changed = tokio::time::timeout_at(end, revisions.changed()) => matches!(changed, Ok(Ok(()))),
+                _ = draining.wait_for(|draining| *draining) => false,
+            };
+            if !changed {
+                return self.listed(&name).await;
+            }
+        }
+    }
+
+    #[tracing::instrument(name = "app.list_targets", skip_all, fields(operation = %list.operation))]
+    pub async fn list_targets(&self, who: &Caller, list: ListTargets) -> Result<ListPage<Target>> {
+        let ListTargets { operation, paging } = list;
+        who.may(Action::ReadPatchOperations, &operation.location)?;
+        self.listed(&operation).await?;
+        let parent = Parent {
+            account: Some(operation.location.account.clone()),
+            region: Some(operation.location.region.clone()),
+        };
+        let query = Query { action: Action::ReadPatchOperations, parent: &parent, filter: operation.to_string() };
+        let id = operation.id;
+        self.list(who, query, &paging, |_, room, inner| async move {
+            let after: Option<InstanceId> = inner.and_then(|id| id.parse().ok());
+            let rows = self.store.targets_after(id, after.as_ref(), room + 1).await?;
+            Ok(slice(rows, room, None, |target| target.instance_id.to_string()))
+        })
+        .await
+    }
+
+    /// What a step printed, as far as AWS keeps it.
+    #[tracing::instrument(name = "app.get_step_output", skip_all, fields(step = %name))]
+    pub async fn get_step_output(&self, who: &Caller, name: StepName) -> Result<ReadOutput> {
+        who.may(Action::ReadStepOutput, &name.operation.location)?;
+        self.listed(&name.operation).await?;
+        let target = self.store.target(name.operation.id, &name.instance).await?;
+        let found = target.and_then(|target| {
+            let step = target.steps.iter().find(|step| step.name == name.step).cloned()?;
+            Some((target.command_id?, step))
+        });
+        let Some((command_id, step)) = found else {
+            return Err(Error::not_found("step", "STEP_NOT_FOUND", name));
+        };
+        let aws = self.aws(&name.operation.location)?;
+        let output = aws.step_output(&command_id, &name.instance, &name.step).await?;
+        Ok(ReadOutput { step, output, observe_time: self.clock.now(), name })
+    }
+
+    pub(super) async fn listed(&self, name: &OperationName) -> Result<Listed> {
+        self.store
+            .listed(name.id)
+            .await?
+            .filter(|listed| listed.operation.location == name.location)
+            .ok_or_else(|| Error::not_found("patch operation", "PATCH_OPERATION_NOT_FOUND", name))
+    }
+}
+
+fn listed(operation: Operation, targets: &[Target]) -> Listed {
+    Listed { operation, counts: TargetCounts::of(targets), command_ids: Vec::new() }
+}

@@ -1,0 +1,109 @@
+//! Who calls, and what they may do. Every use-case asks [`Caller::may`] on its first line.
+
+use crate::{Error, Result};
+use patchplane_rules::Location;
+use std::{fmt, sync::Arc};
+
+/// Somebody who calls.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal(String);
+
+/// A principal with the policy that speaks of it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub principal: Principal,
+    pub policy: Arc<Policy>,
+}
+
+/// What is done: one for each thing that can be allowed or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    ListBaselines,
+    GetBaseline,
+    ListPatchGroups,
+    GetPatchGroup,
+    AttachBaseline,
+    ChangeGroupMembers,
+    ListInstances,
+    GetInstance,
+    CheckReadiness,
+    ListInstancePatches,
+    GetComplianceSummary,
+    ScanInstances,
+    InstallPatches,
+    ReadPatchOperations,
+    ReadStepOutput,
+}
+
+/// Who may do what. For the present everybody who reaches the server may do everything: it listens on loopback only.
+#[derive(Debug)]
+pub enum Policy {
+    Permissive,
+}
+
+// === impl Principal ===
+
+impl Principal {
+    /// The user this process runs as: who reaches a loopback port of it is taken for the same.
+    pub fn local() -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let uid = std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |own| own.uid().to_string());
+        Self(format!("local:{uid}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// Whether the caller may do this there; PERMISSION_DENIED otherwise, whether or not the thing exists.
+    pub fn may(&self, action: Action, location: &Location) -> Result<()> {
+        if self.policy.allows(&self.principal, action, location) {
+            return Ok(());
+        }
+        Err(Error::Forbidden {
+            principal: self.principal.to_string(),
+            action: action.as_str(),
+            resource: location.name(),
+        })
+    }
+}
+
+impl Policy {
+    fn allows(&self, _principal: &Principal, _action: Action, _location: &Location) -> bool {
+        match self {
+            Self::Permissive => true,
+        }
+    }
+}
+
+impl Action {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ListBaselines => "list baselines",
+            Self::GetBaseline => "get baselines",
+            Self::ListPatchGroups => "list patch groups",
+            Self::GetPatchGroup => "get patch groups",
+            Self::AttachBaseline => "attach baselines",
+            Self::ChangeGroupMembers => "change patch groups",
+            Self::ListInstances => "list instances",
+            Self::GetInstance => "get instances",
+            Self::CheckReadiness => "check readiness",
+            Self::ListInstancePatches => "list patches",
+            Self::GetComplianceSummary => "read compliance",
+            Self::ScanInstances => "scan",
+            Self::InstallPatches => "install patches",
+            Self::ReadPatchOperations => "read patch operations",
+            Self::ReadStepOutput => "read step output",
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Configuration: one typed tree from a TOML file. Unknown keys are refused with the nearest known one.
+
+use patchplane_aws::Credentials;
+use patchplane_rules::{AccountId, Location, Region};
+use serde::Deserialize;
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, path::PathBuf};
+
+/// What `serve --config` needs to know.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen. Unset means 127.0.0.1:50051.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// The store's file; made when missing.
+    pub store: PathBuf,
+    /// Another endpoint for all AWS calls, such as a test double. Plain http is taken on loopback only.
+    #[serde(default)]
+    pub aws_endpoint_url: Option<String>,
+    /// The accounts and Regions to work with: at least one.
+    pub locations: Vec<LocationConfig>,
+}
+
+/// One account in one Region, and how to get in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocationConfig {
+    pub account: AccountId,
+    pub region: Region,
+    /// The role to assume there. Unset: the credentials that the environment gives, which must be this account's.
+    #[serde(default)]
+    pub role_arn: Option<String>,
+    /// For roles that ask for one.
+    #[serde(default)]
+    pub external_id: Option<String>,
+}
+
+/// What is wrong with a configuration; the text says where and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+pub fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 50051))
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("{} cannot be read: {error}", path.display())))?;
+        Self::parse(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+    }
+
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError(explain(&error.to_string())))?;
+        if config.locations.is_empty() {
+            return Err(ConfigError("`locations` must name at least one account and Region".into()));
+        }
+        let mut seen = BTreeMap::new();
+        for (i, location) in config.locations.iter().enumerate() {
+            if location.external_id.is_some() && location.role_arn.is_none() {
+                return Err(ConfigError(format!("locations[{i}]: external_id is only for a role: set role_arn, too")));
+            }
+            if let Some(first) = seen.insert(location.location(), i) {
+                return Err(ConfigError(format!(
+                    "locations[{i}]: {} stands already at locations[{first}]",
+                    location.location()
+                )));
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl LocationConfig {
+    pub fn location(&self) -> Location {
+        Location { account: self.account.clone(), region: self.region.clone() }
+    }
+
+    pub fn credentials(&self) -> Credentials {
+        match &self.role_arn {
+            None => Credentials::Ambient,
+            Some(role_arn) => Credentials::AssumeRole {
+                role_arn: role_arn.clone(),
+                external_id: self.external_id.clone(),
+                session_name: "patchplane".to_owned(),
+            },
+        }
+    }
+}
+
+/// Adds the nearest known key to serde's refusal of an unknown one.
+fn explain(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.contains("unknown field").then(|| quoted.next()).flatten();
+    let nearest = unknown.and_then(|unknown| {
+        let far = |known: &&str| strsim::jaro_winkler(unknown, known);
+        quoted.max_by(|a, b| far(a).total_cmp(&far(b)))
+    });
+    match nearest {
+        Some(known) => format!("{}\ndid you mean `{known}`?", message.trim_end()),
+        None => message.trim_end().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        store = "patchplane.db"
+        [[locations]]
+        account = "123456789012"
+        region = "eu-central-1"
+    "#;
+
+    #[test]
+    fn the_defaults_are_loopback_and_ambient_credentials() {
+        let config = Config::parse(GOOD).unwrap();
+        assert!(config.listen.ip().is_loopback());
+        assert!(matches!(config.locations[0].credentials(), Credentials::Ambient));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_the_nearest_known_one() {
+        let error = Config::parse(&GOOD.replace("store =", "stroe =")).unwrap_err().to_string();
+        assert!(error.contains("did you mean `store`?"), "{error}");
+    }
+
+    #[test]
+    fn wrong_values_and_repeated_locations_are_refused() {
+        for (good, bad) in [("123456789012", "1234"), ("eu-central-1", "Frankfurt")] {
+            assert!(Config::parse(&GOOD.replace(good, bad)).is_err(), "{bad}");
+        }
+        let twice = format!("{GOOD}\n[[locations]]\naccount = \"123456789012\"\nregion = \"eu-central-1\"\n");
+        assert!(Config::parse(&twice).unwrap_err().to_string().contains("stands already"));
+    }
+}

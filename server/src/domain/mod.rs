@@ -1,0 +1,8 @@
+//! patchplane's own nouns: plain values that cannot be built wrong. Names no other room; AWS's nouns are in `patchplane-rules`.
+
+pub mod name;
+pub mod operation;
+pub mod page;
+pub mod plan;
+pub mod readiness;
+pub mod request;

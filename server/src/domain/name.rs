@@ -1,0 +1,244 @@
+//! Resource names: `accounts/{account}/regions/{region}/…`, parsed once.
+
+use patchplane_rules::{AccountId, BaselineId, InstanceId, Invalid, Location, PatchGroupName, Region};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::fmt;
+use ulid::Ulid;
+
+use super::operation::OperationId;
+
+/// What a list is asked of: one location, or with `-` every configured one that fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    pub account: Option<AccountId>,
+    pub region: Option<Region>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaselineName {
+    pub location: Location,
+    pub id: BaselineId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupName {
+    pub location: Location,
+    pub group: PatchGroupName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceName {
+    pub location: Location,
+    pub id: InstanceId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationName {
+    pub location: Location,
+    pub id: OperationId,
+}
+
+/// A step of a command on one target of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepName {
+    pub operation: OperationName,
+    pub instance: InstanceId,
+    pub step: String,
+}
+
+/// Unreserved characters of RFC 3986 stay as they are.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The ids of a name whose collections are `collections`, in order.
+fn ids<'a, const N: usize>(field: &str, text: &'a str, collections: [&str; N]) -> Result<[&'a str; N], Invalid> {
+    let form = || {
+        let parts: Vec<String> = collections.iter().map(|c| format!("{c}/{{…}}")).collect();
+        if text.is_empty() {
+            Invalid::new(field, format!("is required: {}", parts.join("/")))
+        } else {
+            Invalid::new(field, format!("must have the form {}", parts.join("/")))
+        }
+    };
+    let segments: Vec<&str> = text.split('/').collect();
+    if segments.len() != 2 * N {
+        return Err(form());
+    }
+    let mut found = [""; N];
+    for (i, collection) in collections.iter().enumerate() {
+        if segments[2 * i] != *collection || segments[2 * i + 1].is_empty() {
+            return Err(form());
+        }
+        found[i] = segments[2 * i + 1];
+    }
+    Ok(found)
+}
+
+fn at(field: &str, invalid: Invalid) -> Invalid {
+    Invalid::new(field, format!("names a wrong {}: it {}", invalid.field, invalid.rule))
+}
+
+fn location(field: &str, account: &str, region: &str) -> Result<Location, Invalid> {
+    if account == "-" || region == "-" {
+        return Err(Invalid::new(field, "must name one account and one Region; `-` is for lists only"));
+    }
+    Location::new(account, region).map_err(|invalid| at(field, invalid))
+}
+
+/// `accounts/{account}/regions/{region}` where `-` is not allowed.
+pub fn parse_location(field: &str, text: &str) -> Result<Location, Invalid> {
+    let [account, region] = ids(field, text, ["accounts", "regions"])?;
+    location(field, account, region)
+}
+
+impl Parent {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region] = ids(field, text, ["accounts", "regions"])?;
+        let account = match account {
+            "-" => None,
+            text => Some(text.parse().map_err(|invalid| at(field, invalid))?),
+        };
+        let region = match region {
+            "-" => None,
+            text => Some(text.parse().map_err(|invalid| at(field, invalid))?),
+        };
+        Ok(Self { account, region })
+    }
+
+    /// The location, if exactly one is named.
+    pub fn exact(&self) -> Option<Location> {
+        Some(Location { account: self.account.clone()?, region: self.region.clone()? })
+    }
+
+    pub fn covers(&self, location: &Location) -> bool {
+        self.account.as_ref().is_none_or(|account| *account == location.account)
+            && self.region.as_ref().is_none_or(|region| *region == location.region)
+    }
+}
+
+impl BaselineName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, id] = ids(field, text, ["accounts", "regions", "baselines"])?;
+        let id = id.parse().map_err(|invalid| at(field, invalid))?;
+        Ok(Self { location: location(field, account, region)?, id })
+    }
+}
+
+impl GroupName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, id] = ids(field, text, ["accounts", "regions", "patchGroups"])?;
+        let raw =
+            percent_decode_str(id).decode_utf8().map_err(|_| Invalid::new(field, "must be percent-encoded UTF-8"))?;
+        let group = raw.parse().map_err(|invalid| at(field, invalid))?;
+        Ok(Self { location: location(field, account, region)?, group })
+    }
+}
+
+impl InstanceName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, id] = ids(field, text, ["accounts", "regions", "instances"])?;
+        let id = id.parse().map_err(|invalid| at(field, invalid))?;
+        Ok(Self { location: location(field, account, region)?, id })
+    }
+}
+
+fn operation_id(field: &str, text: &str) -> Result<OperationId, Invalid> {
+    Ulid::from_string(text)
+        .ok()
+        .filter(|ulid| ulid.to_string() == text)
+        .map(OperationId)
+        .ok_or_else(|| Invalid::new(field, "must end with an operation's id, a ULID of 26 upper-case characters"))
+}
+
+impl OperationName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, id] = ids(field, text, ["accounts", "regions", "patchOperations"])?;
+        Ok(Self { location: location(field, account, region)?, id: operation_id(field, id)? })
+    }
+}
+
+impl StepName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, operation, instance, step] =
+            ids(field, text, ["accounts", "regions", "patchOperations", "targets", "steps"])?;
+        if step.len() > 64 || !step.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(Invalid::new(field, "must end with a step's name, such as PatchLinux"));
+        }
+        Ok(Self {
+            operation: OperationName {
+                location: location(field, account, region)?,
+                id: operation_id(field, operation)?,
+            },
+            instance: instance.parse().map_err(|invalid| at(field, invalid))?,
+            step: step.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let account = self.account.as_ref().map_or("-", AccountId::as_str);
+        let region = self.region.as_ref().map_or("-", Region::as_str);
+        write!(f, "accounts/{account}/regions/{region}")
+    }
+}
+
+impl fmt::Display for BaselineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/baselines/{}", self.location, self.id)
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/patchGroups/{}", self.location, utf8_percent_encode(self.group.as_str(), SEGMENT))
+    }
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/instances/{}", self.location, self.id)
+    }
+}
+
+impl fmt::Display for OperationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/patchOperations/{}", self.location, self.id)
+    }
+}
+
+impl fmt::Display for StepName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/targets/{}/steps/{}", self.operation, self.instance, self.step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn group_names_survive_percent_encoding() {
+        for raw in ["web", "Web Servers", "prod/eu:1", "größe", "50% no", "a+b"] {
+            let Ok(group) = raw.parse() else { continue };
+            let name = GroupName { location: Location::new("123456789012", "us-east-1").unwrap(), group };
+            assert_eq!(GroupName::parse("name", &name.to_string()).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn wrong_names_name_the_field_and_the_form() {
+        for bad in
+            ["", "accounts/1/regions/us-east-1", "accounts/-/regions/us-east-1", "accounts/123456789012", "x", "////"]
+        {
+            assert_eq!(parse_location("parent", bad).unwrap_err().field, "parent", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_dash_stands_for_all() {
+        let parent = Parent::parse("parent", "accounts/-/regions/us-east-1").unwrap();
+        assert!(parent.covers(&Location::new("123456789012", "us-east-1").unwrap()));
+        assert!(!parent.covers(&Location::new("123456789012", "eu-west-1").unwrap()));
+        assert_eq!(parent.exact(), None);
+    }
+}

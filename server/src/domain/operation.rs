@@ -1,0 +1,384 @@
+//! Patch operations: what was asked, and what became of it and of each target.
+
+use jiff::{SignedDuration, Timestamp};
+use patchplane_rules::{InstanceId, Invalid, Location, OperatingSystem, PatchGroupName, PatchSummary};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use ulid::Ulid;
+
+/// AWS takes at most this many instance ids in one SendCommand (S 6.1.1).
+pub const MAX_BATCH: usize = 50;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OperationId(pub Ulid);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    Scan,
+    Install,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RebootOption {
+    RebootIfNeeded,
+    NoReboot,
+}
+
+/// What was asked for, after the door: complete and within bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    pub kind: Kind,
+    pub targets: TargetSelection,
+    /// `None` for scans: a scan never reboots (S 7.2.3).
+    pub reboot_option: Option<RebootOption>,
+    pub concurrency: InstanceLimit,
+    pub max_failures: InstanceLimit,
+    pub max_duration: SignedDuration,
+    pub max_targets: usize,
+    pub note: String,
+}
+
+/// The union of what is named, less the exclusions; never empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetSelection {
+    pub patch_groups: Vec<PatchGroupName>,
+    pub tags: Vec<(String, String)>,
+    pub instance_ids: Vec<InstanceId>,
+    pub all_managed: bool,
+    pub excluded: Vec<InstanceId>,
+}
+
+/// A number of instances, absolute or as a share of the targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceLimit {
+    Count(u32),
+    Percent(u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    Resolving,
+    Running,
+    Verifying,
+    Succeeded,
+    CompletedWithFailures,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    pub id: OperationId,
+    pub location: Location,
+    pub spec: Spec,
+    pub state: State,
+    /// A stable code, or empty.
+    pub reason: String,
+    pub explanation: String,
+    /// One for all commands of the operation: it freezes the baselines' content for three days (S 7.1.2).
+    pub snapshot_id: String,
+    pub creator: String,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+    pub end_time: Option<Timestamp>,
+    pub deadline: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetState {
+    Pending,
+    Dispatched,
+    Running,
+    Rebooting,
+    Verifying,
+    Succeeded,
+    Failed,
+    TimedOut,
+    Cancelled,
+    Skipped,
+    Unknown,
+}
+
+/// One instance within an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub instance_id: InstanceId,
+    /// Asked for by its id: then leaving it out counts as a failure to do what was asked.
+    pub named: bool,
+    /// `None` when it was left out before its platform was known.
+    pub operating_system: Option<OperatingSystem>,
+    pub state: TargetState,
+    /// A stable code, or empty.
+    pub reason: String,
+    pub explanation: String,
+    /// How often a command was meant for it; 0 before the first.
+    pub attempt: u32,
+    /// The greatest batch it may be in: halved when AWS refuses a whole batch without naming the culprit.
+    pub max_batch: usize,
+    pub command_id: Option<String>,
+    pub command_status: String,
+    pub steps: Vec<Step>,
+    /// What Systems Manager kept before the attempt: the outcome must differ from it.
+    pub before: Option<PatchSummary>,
+    /// The outcome, once verified.
+    pub after: Option<PatchSummary>,
+    pub rebooted: bool,
+    pub dispatch_time: Option<Timestamp>,
+    /// When the command ended on the instance.
+    pub command_end: Option<Timestamp>,
+    pub end_time: Option<Timestamp>,
+    pub update_time: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepState {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+    TimedOut,
+    Cancelled,
+    Skipped,
+}
+
+/// One step of a command on one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub name: String,
+    pub state: StepState,
+    pub status_details: String,
+    pub response_code: i32,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+}
+
+/// The record of one send: written before it, completed after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// Counts the operation's sends from 1.
+    pub batch: u32,
+    /// The highest attempt among its targets.
+    pub attempt: u32,
+    /// Names this send in AWS's `Comment`, at most 60 characters.
+    pub marker: String,
+    pub instance_ids: Vec<InstanceId>,
+    pub timeout_s: u32,
+    /// The signing time of the one request sent under this record; AWS refuses it some minutes later.
+    pub signed_at: Timestamp,
+    pub outcome: DispatchOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DispatchOutcome {
+    /// Meant to be sent; whoever finds this in the store never sends it, but asks AWS what happened.
+    Open,
+    Sent {
+        command_id: String,
+        expires_after: Option<Timestamp>,
+    },
+    /// AWS refused definitely: nothing was started.
+    Refused {
+        error: String,
+    },
+    /// Nobody can prove whether it was sent.
+    Unproven,
+}
+
+/// Numbers of targets by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetCounts {
+    pub pending: usize,
+    pub dispatched: usize,
+    pub running: usize,
+    pub rebooting: usize,
+    pub verifying: usize,
+    pub succeeded: usize,
+    pub failed: usize,
+    pub timed_out: usize,
+    pub cancelled: usize,
+    pub skipped: usize,
+    pub unknown: usize,
+}
+
+// === impl Spec ===
+
+impl Spec {
+    pub const DEFAULT_CONCURRENCY: InstanceLimit = InstanceLimit::Percent(10);
+    pub const DEFAULT_MAX_FAILURES: InstanceLimit = InstanceLimit::Percent(5);
+    pub const DEFAULT_MAX_DURATION: SignedDuration = SignedDuration::from_hours(6);
+    pub const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+    pub const DEFAULT_MAX_TARGETS: usize = 500;
+    pub const MOST_TARGETS: usize = 5000;
+    /// Documents of AWS allow a patching step two hours (S 6.1.17), delivery takes up to ten minutes, verification twenty.
+    pub const SHORTEST_INSTALL: SignedDuration = SignedDuration::from_hours(3);
+    pub const SHORTEST_SCAN: SignedDuration = SignedDuration::from_mins(10);
+
+    /// How many targets are worked on at once.
+    pub fn concurrency(&self, targets: usize) -> usize {
+        self.concurrency.of(targets).clamp(1, MAX_BATCH)
+    }
+
+    /// How many targets may fail before nothing more is started.
+    pub fn max_failures(&self, targets: usize) -> usize {
+        self.max_failures.of(targets).max(1)
+    }
+
+    /// How long before the deadline the last command may be sent.
+    pub fn dispatch_cut_off(&self) -> SignedDuration {
+        match self.kind {
+            Kind::Scan => SignedDuration::from_mins(5),
+            Kind::Install => SignedDuration::from_hours(2) + SignedDuration::from_mins(20),
+        }
+    }
+}
+
+impl InstanceLimit {
+    /// A share is rounded up to whole instances.
+    pub fn of(self, targets: usize) -> usize {
+        match self {
+            Self::Count(count) => count as usize,
+            Self::Percent(percent) => (targets * usize::from(percent)).div_ceil(100),
+        }
+    }
+
+    pub fn parse_count(field: &str, count: i32) -> Result<Self, Invalid> {
+        match u32::try_from(count) {
+            Ok(count @ 1..=5000) => Ok(Self::Count(count)),
+            _ => Err(Invalid::new(field, "must be 1 to 5000 instances")),
+        }
+    }
+
+    pub fn parse_percent(field: &str, percent: i32) -> Result<Self, Invalid> {
+        match u8::try_from(percent) {
+            Ok(percent @ 1..=100) => Ok(Self::Percent(percent)),
+            _ => Err(Invalid::new(field, "must be 1 to 100 percent")),
+        }
+    }
+}
+
+impl State {
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Resolving | Self::Running | Self::Verifying => false,
+            Self::Succeeded | Self::CompletedWithFailures | Self::Failed => true,
+        }
+    }
+}
+
+impl TargetState {
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Pending | Self::Dispatched | Self::Running | Self::Rebooting | Self::Verifying => false,
+            Self::Succeeded | Self::Failed | Self::TimedOut | Self::Cancelled | Self::Skipped | Self::Unknown => true,
+        }
+    }
+
+    /// A command of ours was meant for it, and has not ended in a known outcome.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Dispatched | Self::Running | Self::Rebooting | Self::Verifying)
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    pub fn pending(instance_id: InstanceId, named: bool, now: Timestamp) -> Self {
+        Self {
+            instance_id,
+            named,
+            operating_system: None,
+            state: TargetState::Pending,
+            reason: String::new(),
+            explanation: String::new(),
+            attempt: 0,
+            max_batch: MAX_BATCH,
+            command_id: None,
+            command_status: String::new(),
+            steps: Vec::new(),
+            before: None,
+            after: None,
+            rebooted: false,
+            dispatch_time: None,
+            command_end: None,
+            end_time: None,
+            update_time: now,
+        }
+    }
+
+    /// Moves on, with a stable code and a sentence; a terminal state is never left.
+    pub fn become_(&mut self, state: TargetState, reason: &str, explanation: impl Into<String>, now: Timestamp) {
+        if self.state.is_terminal() {
+            return;
+        }
+        self.state = state;
+        reason.clone_into(&mut self.reason);
+        self.explanation = explanation.into();
+        self.update_time = now;
+        if state.is_terminal() {
+            self.end_time = Some(now);
+        }
+    }
+
+    /// A skip that keeps the operation from being a success: the caller named this very instance, or AWS refused it.
+    pub fn skip_matters(&self) -> bool {
+        self.state == TargetState::Skipped && self.reason != "EXCLUDED" && (self.named || self.attempt > 0)
+    }
+}
+
+impl TargetCounts {
+    pub fn of<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Self {
+        let mut counts = Self::default();
+        for target in targets {
+            *counts.slot(target.state) += 1;
+        }
+        counts
+    }
+
+    pub fn slot(&mut self, state: TargetState) -> &mut usize {
+        match state {
+            TargetState::Pending => &mut self.pending,
+            TargetState::Dispatched => &mut self.dispatched,
+            TargetState::Running => &mut self.running,
+            TargetState::Rebooting => &mut self.rebooting,
+            TargetState::Verifying => &mut self.verifying,
+            TargetState::Succeeded => &mut self.succeeded,
+            TargetState::Failed => &mut self.failed,
+            TargetState::TimedOut => &mut self.timed_out,
+            TargetState::Cancelled => &mut self.cancelled,
+            TargetState::Skipped => &mut self.skipped,
+            TargetState::Unknown => &mut self.unknown,
+        }
+    }
+}
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_round_up_to_whole_instances() {
+        for (limit, targets, expected) in [
+            (InstanceLimit::Percent(10), 1, 1),
+            (InstanceLimit::Percent(10), 10, 1),
+            (InstanceLimit::Percent(10), 11, 2),
+            (InstanceLimit::Percent(100), 7, 7),
+            (InstanceLimit::Count(3), 100, 3),
+        ] {
+            assert_eq!(limit.of(targets), expected, "{limit:?} of {targets}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_target_stays_as_it_is() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut target = Target::pending("i-0123456789abcdef0".parse().unwrap(), false, now);
+        target.become_(TargetState::Unknown, "DISPATCH_UNPROVEN", "nobody knows", now);
+        target.become_(TargetState::Succeeded, "", "", now);
+        assert_eq!(target.state, TargetState::Unknown);
+    }
+}

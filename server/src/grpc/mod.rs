@@ -1,0 +1,91 @@
+//! The door: who calls, parse, hand to a use-case, convert. The only room that names Protobuf messages.
+
+mod baselines;
+mod compliance;
+mod convert;
+mod instances;
+mod patch_groups;
+mod patch_operations;
+mod status;
+
+use crate::{
+    app::App,
+    auth::{Caller, Policy, Principal},
+    error::Error,
+};
+use patchplane_proto::{FILE_DESCRIPTOR_SET, v1 as pb};
+use std::sync::Arc;
+use tonic::{Request, Status, service::Routes, service::interceptor::InterceptorLayer};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::ServiceBuilder;
+
+/// The largest request: a thousand instance ids and more.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// The names of all services, as health and reflection know them.
+const SERVICES: [&str; 5] = [
+    "patchplane.v1.BaselineService",
+    "patchplane.v1.PatchGroupService",
+    "patchplane.v1.InstanceService",
+    "patchplane.v1.ComplianceService",
+    "patchplane.v1.PatchOperationService",
+];
+
+/// Implements every service over the use-cases.
+#[derive(Clone)]
+struct Api {
+    app: Arc<App>,
+}
+
+/// Tells health checks whether the server serves: each service, and the server as a whole under the empty name.
+#[derive(Clone)]
+pub(crate) struct Health(HealthReporter);
+
+impl Health {
+    pub(crate) async fn set_serving(&self, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in SERVICES.into_iter().chain([""]) {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// All services with health and reflection (v1 and v1alpha), and the switch of the health service.
+pub(crate) fn routes(app: Arc<App>) -> Result<(Routes, Health), tonic_reflection::server::Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let principal = Principal::local();
+    let policy = Arc::new(Policy::Permissive);
+    let identify = move |mut request: Request<()>| -> Result<Request<()>, Status> {
+        let caller = Caller { principal: principal.clone(), policy: Arc::clone(&policy) };
+        request.extensions_mut().insert(caller);
+        Ok(request)
+    };
+    let api = Api { app };
+    macro_rules! service {
+        ($server:path) => {
+            ServiceBuilder::new()
+                .layer(InterceptorLayer::new(identify.clone()))
+                .service(<$server>::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
+        };
+    }
+    let routes = Routes::new(service!(pb::baseline_service_server::BaselineServiceServer<Api>))
+        .add_service(service!(pb::patch_group_service_server::PatchGroupServiceServer<Api>))
+        .add_service(service!(pb::instance_service_server::InstanceServiceServer<Api>))
+        .add_service(service!(pb::compliance_service_server::ComplianceServiceServer<Api>))
+        .add_service(service!(pb::patch_operation_service_server::PatchOperationServiceServer<Api>))
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok((routes, Health(reporter)))
+}
+
+/// Who sent a request.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let found = request.extensions().get::<Caller>().cloned();
+    found.ok_or_else(|| Error::Internal("a request without a caller".into()).into())
+}

@@ -1,0 +1,247 @@
+//! The binary `patchplane`: serve, demo, health, config.
+#![expect(clippy::print_stdout, reason = "a command line speaks on standard output")]
+
+use anyhow::{Context as _, bail};
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use patchplane_server::{
+    config::{self, Config},
+    server::{self, Server},
+};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// A gRPC control plane for OS patching on AWS, over Systems Manager Patch Manager and EC2.
+#[derive(Parser)]
+#[command(version, after_help = "Try `patchplane demo` first: it needs no AWS account.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the gRPC API, against AWS as a configuration says, or against a simulated account.
+    Serve(Serve),
+    /// Walk through a day with Patch Manager, against a simulated account.
+    Demo(Demo),
+    /// Ask a running server whether it serves. Exit code 0: it does.
+    Health(Health),
+    /// Look at a configuration without using it.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("aws").required(true).args(["simulated", "config"])))]
+struct Serve {
+    /// Simulate AWS: two accounts, two Regions, twenty instances, a clock that runs 60 times as fast. All of it is gone at the end.
+    #[arg(long)]
+    simulated: bool,
+    /// The configuration file: which accounts and Regions, and how to get in. Without it AWS is never called.
+    #[arg(long, value_name = "FILE", env = "PATCHPLANE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one. Beats the configuration's.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PATCHPLANE_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// The store's file. Beats the configuration's.
+    #[arg(long, value_name = "FILE", env = "PATCHPLANE_STORE")]
+    store: Option<PathBuf>,
+    /// Another endpoint for all AWS calls. Beats the configuration's.
+    #[arg(long, value_name = "URL", conflicts_with = "simulated")]
+    aws_endpoint_url: Option<String>,
+    /// Listen beyond loopback although callers are not authenticated: everybody who reaches the port may patch.
+    #[arg(long)]
+    unauthenticated_network: bool,
+}
+
+#[derive(Args)]
+struct Demo {
+    /// Keep serving after the walk, so that patchctl and grpcurl can look around.
+    #[arg(long)]
+    stay: bool,
+}
+
+#[derive(Args)]
+struct Health {
+    /// The server's address.
+    #[arg(long, default_value = "http://127.0.0.1:50051", env = "PATCHPLANE_SERVER")]
+    server: String,
+    /// One service, such as patchplane.v1.PatchOperationService; unset means the server as a whole.
+    #[arg(long, default_value = "")]
+    service: String,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether a configuration file is right, and what it means.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = !matches!(cli.command, Command::Serve(_));
+    let filter = EnvFilter::try_from_env("PATCHPLANE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(if quiet { "warn" } else { "info" }));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(options) => serve(options).await,
+        Command::Demo(options) => demo(options).await,
+        Command::Health(options) => health(options).await,
+        Command::Config(ConfigCommand::Check { file }) => check(&file),
+    }
+}
+
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    if options.simulated {
+        return serve_simulated(options).await;
+    }
+    let Some(file) = &options.config else { bail!("--config or --simulated is required") };
+    let mut config = Config::load(file)?;
+    if let Some(url) = options.aws_endpoint_url {
+        config.aws_endpoint_url = Some(url);
+    }
+    let listener = listen(options.listen.unwrap_or(config.listen), options.unauthenticated_network).await?;
+    let (clock, locations) = server::connect(&config).await?;
+    let store = server::open_store(options.store.as_ref().unwrap_or(&config.store)).await?;
+    let server = Server::start(clock, locations, store).await?;
+    tracing::info!(address = %listener.local_addr()?, locations = config.locations.len(), "serving");
+    server.serve(listener, stopped()).await
+}
+
+#[cfg(feature = "simulated")]
+async fn serve_simulated(options: Serve) -> anyhow::Result<()> {
+    let listener =
+        listen(options.listen.unwrap_or_else(config::default_listen), options.unauthenticated_network).await?;
+    let folder = tempfile::tempdir()?;
+    let store = options.store.unwrap_or_else(|| folder.path().join("patchplane.db"));
+    let simulation = server::simulated::showcase(server::simulated::SPEED)?;
+    let (clock, locations) = server::simulated::connect(&simulation).await?;
+    let server = Server::start(clock, locations, server::open_store(&store).await?).await?;
+    println!("Serving a simulated AWS on http://{} (Ctrl-C ends it). Try:", listener.local_addr()?);
+    println!("  patchctl --server http://{} instances", listener.local_addr()?);
+    server.serve(listener, stopped()).await
+}
+
+#[cfg(not(feature = "simulated"))]
+async fn serve_simulated(_options: Serve) -> anyhow::Result<()> {
+    bail!("this build does not contain the simulated account; use --config, or a build with the feature `simulated`")
+}
+
+#[cfg(feature = "simulated")]
+async fn demo(options: Demo) -> anyhow::Result<()> {
+    use patchplane_client::{Client, Location};
+    let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    let folder = tempfile::tempdir()?;
+    let simulation = server::simulated::showcase(server::simulated::SPEED)?;
+    let (clock, locations) = server::simulated::connect(&simulation).await?;
+    let store = server::open_store(&folder.path().join("patchplane.db")).await?;
+    let server = Server::start(clock, locations, store).await?;
+    let (stop, told) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(listener, async {
+        told.await.ok();
+    }));
+    let client = Client::connect(&address).await?;
+    let location = Location::new("111122223333", "us-east-1")?;
+    let walked = patchplane_server::demo::run(&client, &location, &mut std::io::stdout()).await;
+    if options.stay && walked.is_ok() {
+        println!("\nStill serving on {address} (Ctrl-C ends it). Try:\n  patchctl --server {address} operations");
+        stopped().await;
+    }
+    drop(client);
+    drop(stop);
+    serving.await??;
+    walked
+}
+
+#[cfg(not(feature = "simulated"))]
+async fn demo(_options: Demo) -> anyhow::Result<()> {
+    bail!("this build does not contain the simulated account; use a build with the feature `simulated`")
+}
+
+/// Takes the port. Beyond loopback only when told twice: callers are not authenticated yet.
+async fn listen(address: SocketAddr, network: bool) -> anyhow::Result<TcpListener> {
+    if !address.ip().is_loopback() && !network {
+        bail!(
+            "{address} is not a loopback address, and callers are not authenticated: everybody who reaches the port \
+             could patch; listen on 127.0.0.1, or say --unauthenticated-network"
+        );
+    }
+    if network {
+        tracing::warn!(%address, "callers are not authenticated: everybody who reaches this port may patch");
+    }
+    TcpListener::bind(address).await.with_context(|| format!("{address} cannot be listened on"))
+}
+
+/// Until SIGTERM or Ctrl-C.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn health(options: Health) -> anyhow::Result<()> {
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+    let channel = tonic::transport::Endpoint::from_shared(options.server.clone())?
+        .connect_timeout(std::time::Duration::from_secs(5))
+        .timeout(std::time::Duration::from_secs(5))
+        .connect()
+        .await
+        .with_context(|| format!("no server answers at {}", options.server))?;
+    let request = HealthCheckRequest { service: options.service };
+    let answer = HealthClient::new(channel).check(request).await?.into_inner();
+    println!("{}", answer.status().as_str_name());
+    if answer.status() != ServingStatus::Serving {
+        bail!("the server does not serve");
+    }
+    Ok(())
+}
+
+fn check(file: &std::path::Path) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    println!("{} is right:", file.display());
+    println!("  listens on {}", config.listen);
+    println!("  keeps its store in {}", config.store.display());
+    if let Some(url) = &config.aws_endpoint_url {
+        println!("  calls AWS at {url}");
+    }
+    for location in &config.locations {
+        let how = location.role_arn.as_deref().unwrap_or("the environment's credentials");
+        println!("  works with {} by {how}", location.location());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_wants_one_aws() {
+        Cli::command().debug_assert();
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("patchplane serve --simulated --listen 127.0.0.1:0 --store x.db"));
+        assert!(parses("patchplane serve --config x.toml --listen 127.0.0.1:0"));
+        assert!(!parses("patchplane serve"));
+        assert!(!parses("patchplane serve --simulated --config x.toml"));
+    }
+}

@@ -1,0 +1,133 @@
+//! The engine: takes each unfinished operation to its end, whatever happens to the process meanwhile.
+//!
+//! One task for each operation: read the record, decide ([`next`], pure), act ([`act`]), record, again. Nothing is kept in
+//! memory that a restart could not do without.
+
+mod act;
+mod next;
+mod outcome;
+pub(crate) mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{domain::operation::OperationId, store::Store};
+use jiff::{SignedDuration, Timestamp};
+use next::{Observed, Step};
+use patchplane_aws::{Aws, Clock};
+use patchplane_rules::Location;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// After a step that failed for a reason that passes.
+const PAUSE: SignedDuration = SignedDuration::from_secs(5);
+
+/// Works on operations. Clones share it.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    locations: BTreeMap<Location, Aws>,
+    store: Store,
+    tasks: Mutex<HashMap<OperationId, JoinHandle<()>>>,
+    /// How many operations are being worked on at this moment, those asleep not counted.
+    busy: watch::Sender<usize>,
+}
+
+/// Counts as work until dropped.
+struct Busy<'a>(&'a watch::Sender<usize>);
+
+impl Engine {
+    pub(crate) fn new(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> Self {
+        let inner = Inner { clock, locations, store, tasks: Mutex::default(), busy: watch::Sender::new(0) };
+        Self(Arc::new(inner))
+    }
+
+    /// Takes up every operation that an earlier process left unfinished, and says how many there are.
+    pub async fn recover(&self) -> crate::Result<usize> {
+        let unfinished = self.0.store.unfinished().await?;
+        for id in &unfinished {
+            self.start(*id);
+        }
+        Ok(unfinished.len())
+    }
+
+    /// Works on this operation until it ends.
+    pub(crate) fn start(&self, id: OperationId) {
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|_, task| !task.is_finished());
+        let inner = Arc::clone(&self.0);
+        // Counted from this moment on, so that nobody sees an idle engine with new work.
+        self.0.busy.send_modify(|busy| *busy += 1);
+        let task = tokio::spawn(async move {
+            let busy = Busy(&inner.busy);
+            drive(&inner, id, busy).await;
+        });
+        tasks.insert(id, task);
+    }
+
+    /// How many operations are being worked on, those asleep not counted. Tests move their clock when it is 0.
+    pub fn busy(&self) -> watch::Receiver<usize> {
+        self.0.busy.subscribe()
+    }
+
+    /// Stops all work at once: what was begun is recorded, and goes on after the next start.
+    pub fn stop(&self) {
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, task) in tasks.drain() {
+            task.abort();
+        }
+    }
+}
+
+impl Inner {
+    /// Sleeps as one who does not work.
+    async fn rest(&self, until: Timestamp) {
+        let wait = until.duration_since(self.clock.now());
+        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
+        self.clock.sleep(wait).await;
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|busy| *busy -= 1);
+    }
+}
+
+async fn drive(inner: &Inner, id: OperationId, busy: Busy<'_>) {
+    let mut busy = Some(busy);
+    let mut observed = Observed::default();
+    loop {
+        let until = match act::advance(inner, id, &mut observed).await {
+            Ok(Step::Done) => return,
+            Ok(Step::Sleep { until }) => until,
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::warn!(
+                    operation.id = %id,
+                    error = %error,
+                    cause = error.source().map(tracing::field::display),
+                    "an operation cannot go on at the moment"
+                );
+                inner.clock.now().checked_add(PAUSE).unwrap_or(Timestamp::MAX)
+            }
+        };
+        // The sleep is entered before the work is counted off: the clock always sees one of the two.
+        let mut sleep = std::pin::pin!(inner.rest(until));
+        let entered = futures::poll!(sleep.as_mut()).is_ready();
+        if !entered {
+            drop(busy.take());
+            sleep.await;
+            inner.busy.send_modify(|count| *count += 1);
+            busy = Some(Busy(&inner.busy));
+        }
+    }
+}
+
+use std::error::Error as _;

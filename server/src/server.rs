@@ -1,0 +1,132 @@
+//! The composition root: clock, AWS, store, use-cases and services put together, started and stopped.
+
+use crate::{app::App, config::Config, grpc, store::Store};
+use patchplane_aws::{Access, Aws, Clock};
+use patchplane_rules::Location;
+use std::{collections::BTreeMap, future::Future, path::Path, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
+
+/// How long calls under way may take after the server was told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A server with everything it needs; it answers once it is served.
+pub struct Server {
+    app: Arc<App>,
+    routes: Routes,
+    health: grpc::Health,
+}
+
+impl Server {
+    /// Puts a server together and takes up unfinished operations.
+    pub async fn start(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> anyhow::Result<Self> {
+        let app = Arc::new(App::new(clock, locations, store)?);
+        let (routes, health) = grpc::routes(Arc::clone(&app))?;
+        let recovered = app.engine().recover().await?;
+        if recovered > 0 {
+            tracing::info!(operations = recovered, "unfinished operations go on");
+        }
+        health.set_serving(true).await;
+        Ok(Self { app, routes, health })
+    }
+
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The services, for serving them over something else than a listener.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
+    /// Serves until `stop`, then drains: health says NOT_SERVING, waits and watches end, other calls finish.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let (told, tell) = tokio::sync::oneshot::channel::<()>();
+        let Self { app, routes, health } = self;
+        let serving = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                tell.await.ok();
+            });
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            ended = &mut serving => return Ok(ended?),
+            () = stop => {}
+        }
+        health.set_serving(false).await;
+        app.drain();
+        drop(told);
+        if tokio::time::timeout(DRAIN, serving).await.is_err() {
+            tracing::warn!("some calls did not finish in time");
+        }
+        app.engine().stop();
+        app.store().close().await;
+        Ok(())
+    }
+}
+
+/// AWS as the configuration says, on real time.
+pub async fn connect(config: &Config) -> anyhow::Result<(Clock, BTreeMap<Location, Aws>)> {
+    let clock = Clock::system();
+    let access = Access { clock: clock.clone(), http: None, endpoint_url: config.aws_endpoint_url.clone() };
+    let mut locations = BTreeMap::new();
+    for location in &config.locations {
+        let aws = Aws::connect(&access, location.location(), &location.credentials()).await?;
+        locations.insert(location.location(), aws);
+    }
+    Ok((clock, locations))
+}
+
+/// Opens the store, saying which file it was if that fails.
+pub async fn open_store(path: &Path) -> anyhow::Result<Store> {
+    use anyhow::Context as _;
+    Store::open(path, None).await.with_context(|| format!("the store {} cannot be opened", path.display()))
+}
+
+/// The simulated account behind the real SDK.
+#[cfg(feature = "simulated")]
+pub mod simulated {
+    use super::{Access, Aws, BTreeMap, Clock, Location};
+    use patchplane_aws::{Credentials, SharedAsyncSleep, SharedTimeSource};
+    use patchplane_sim::{SimClock, Simulation};
+
+    /// The two accounts and two Regions of the showcase.
+    pub const LOCATIONS: [(&str, &str); 4] = [
+        ("111122223333", "eu-central-1"),
+        ("111122223333", "us-east-1"),
+        ("444455556666", "eu-central-1"),
+        ("444455556666", "us-east-1"),
+    ];
+
+    /// When the showcase's clock starts, and how many seconds it counts in one.
+    pub const START: &str = "2025-11-24T00:00:00Z";
+    pub const SPEED: f64 = 60.0;
+
+    /// The clock of a simulation, for SDK and engine.
+    pub fn clock(clock: &SimClock) -> Clock {
+        Clock::new(SharedTimeSource::new(clock.clone()), SharedAsyncSleep::new(clock.clone()))
+    }
+
+    /// The showcase, running `speed` times as fast as life.
+    pub fn showcase(speed: f64) -> anyhow::Result<Simulation> {
+        Ok(Simulation::showcase(SimClock::scaled(START.parse()?, speed), 1))
+    }
+
+    /// The simulation's locations through the SDK.
+    pub async fn connect(simulation: &Simulation) -> anyhow::Result<(Clock, BTreeMap<Location, Aws>)> {
+        let clock = clock(simulation.clock());
+        let access = Access { clock: clock.clone(), http: Some(simulation.http_client()), endpoint_url: None };
+        let mut locations = BTreeMap::new();
+        for (account, region) in LOCATIONS {
+            let location = Location::new(account, region)?;
+            let credentials = Credentials::Static {
+                access_key_id: Simulation::access_key(account),
+                secret_access_key: "simulated".to_owned(),
+            };
+            locations.insert(location.clone(), Aws::connect(&access, location, &credentials).await?);
+        }
+        Ok((clock, locations))
+    }
+}

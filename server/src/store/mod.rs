@@ -1,0 +1,265 @@
+//! The store: what must survive a crash, in one SQLite file that one process owns.
+//!
+//! A write is a [`Tx`]: nothing of it is there before `commit` answers, all of it afterwards, on disk
+//! (`synchronous=FULL`). Each commit raises the store's revision, and rows remember the revision that wrote them; that is
+//! how a watch finds what has changed.
+
+mod operations;
+mod requests;
+
+use sqlx::{
+    Row as _, Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use operations::{Changes, Listed, Saved};
+pub use requests::{RequestKey, RequestRecord};
+
+/// The version written beside each operation: a server leaves alone what it does not know.
+const WRITTEN_BY: &str = "1";
+
+/// The durable memory of one installation. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// One connection: SQLite has one writer.
+    writer: SqlitePool,
+    readers: SqlitePool,
+    revision: watch::Sender<u64>,
+    installation: Uuid,
+    seal_key: [u8; 32],
+    commits: AtomicU64,
+    crash: Option<CrashPoint>,
+    crashed: AtomicBool,
+    /// Held for as long as the store is open: a second process refuses to start.
+    _lock: File,
+}
+
+/// Where a test lets the process die: from then on the store answers nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct CrashPoint {
+    /// Which commit, counted from 1 at opening.
+    pub commit: u64,
+    /// Whether that commit still took effect.
+    pub committed: bool,
+}
+
+/// A write in progress; dropped without `commit` it never was.
+pub struct Tx {
+    store: Store,
+    tx: Transaction<'static, Sqlite>,
+    revision: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the store does not answer")]
+    Unavailable(#[from] sqlx::Error),
+    #[error("the store's schema cannot be brought up to date")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("the store holds something unreadable")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("the store at {0} is in use by another process")]
+    InUse(String),
+    #[error("the store's file cannot be used")]
+    File(#[from] std::io::Error),
+    #[error("the store has crashed, as a test asked")]
+    Crashed,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+// === impl Store ===
+
+impl Store {
+    /// Opens the file, or makes it, and brings its schema up to date.
+    pub async fn open(path: &Path, crash: Option<CrashPoint>) -> Result<Self> {
+        let lock = lock(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        sqlx::migrate!("src/store/migrations").run(&writer).await?;
+        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+
+        sqlx::query(
+            "INSERT INTO meta (key, value) VALUES ('installation', ?), ('seal_key', ?), ('revision', '0') \
+             ON CONFLICT (key) DO NOTHING",
+        )
+        .bind(Uuid::new_v4().to_string())
+        .bind(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+        .execute(&writer)
+        .await?;
+        let meta = async |key: &str| -> Result<String> {
+            let row = sqlx::query("SELECT value FROM meta WHERE key = ?").bind(key).fetch_one(&writer).await?;
+            Ok(row.try_get(0)?)
+        };
+        let installation = Uuid::parse_str(&meta("installation").await?).unwrap_or(Uuid::nil());
+        let seal_key = seal_key(&meta("seal_key").await?);
+        let revision = meta("revision").await?.parse().unwrap_or(0);
+
+        Ok(Self(Arc::new(Inner {
+            writer,
+            readers,
+            revision: watch::Sender::new(revision),
+            installation,
+            seal_key,
+            commits: AtomicU64::new(0),
+            crash,
+            crashed: AtomicBool::new(false),
+            _lock: lock,
+        })))
+    }
+
+    /// Which installation this is; markers of its commands derive from it.
+    pub fn installation(&self) -> Uuid {
+        self.0.installation
+    }
+
+    /// The key that seals page and resume tokens: the same for every server on this store.
+    pub fn seal_key(&self) -> &[u8; 32] {
+        &self.0.seal_key
+    }
+
+    /// Tells of each commit: its value is the newest revision.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.0.revision.subscribe()
+    }
+
+    /// How many commits there were since opening.
+    pub fn commits(&self) -> u64 {
+        self.0.commits.load(Ordering::SeqCst)
+    }
+
+    /// Whether the store can be written to now.
+    pub async fn check(&self) -> Result<()> {
+        self.alive()?;
+        sqlx::query("SELECT 1").execute(&self.0.writer).await?;
+        Ok(())
+    }
+
+    pub async fn close(&self) {
+        self.0.readers.close().await;
+        self.0.writer.close().await;
+    }
+
+    /// Begins a write. Others wait until it ends.
+    pub async fn begin(&self) -> Result<Tx> {
+        self.alive()?;
+        let mut tx = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let row = sqlx::query(
+            "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'revision' \
+             RETURNING CAST(value AS INTEGER)",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let revision: i64 = row.try_get(0)?;
+        Ok(Tx { store: self.clone(), tx, revision: revision.unsigned_abs() })
+    }
+
+    fn readers(&self) -> Result<&SqlitePool> {
+        self.alive()?;
+        Ok(&self.0.readers)
+    }
+
+    fn alive(&self) -> Result<()> {
+        if self.0.crashed.load(Ordering::SeqCst) { Err(Error::Crashed) } else { Ok(()) }
+    }
+}
+
+// === impl Tx ===
+
+impl Tx {
+    /// Makes it last. An error leaves open whether it does: read before acting again.
+    pub async fn commit(self) -> Result<()> {
+        let Self { store, tx, revision } = self;
+        store.alive()?;
+        let count = store.0.commits.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(crash) = store.0.crash.filter(|crash| crash.commit == count) {
+            store.0.crashed.store(true, Ordering::SeqCst);
+            if crash.committed {
+                tx.commit().await?;
+            }
+            return Err(Error::Crashed);
+        }
+        tx.commit().await?;
+        store.0.revision.send_replace(revision);
+        Ok(())
+    }
+}
+
+fn lock(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&name)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(path.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// 64 hex digits as bytes; anything else gives a key that opens nothing sealed before.
+fn seal_key(hex: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    for (byte, digits) in key.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        let text = std::str::from_utf8(digits).unwrap_or("0");
+        *byte = u8::from_str_radix(text, 16).unwrap_or(0);
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_opener_is_refused_until_the_first_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let first = Store::open(&path, None).await.unwrap();
+        let installation = first.installation();
+        assert!(matches!(Store::open(&path, None).await, Err(Error::InUse(_))));
+        first.close().await;
+        drop(first);
+        let second = Store::open(&path, None).await.unwrap();
+        assert_eq!(second.installation(), installation);
+    }
+
+    #[tokio::test]
+    async fn a_crash_point_keeps_or_loses_the_commit_and_then_nothing_works() {
+        for committed in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("store.db");
+            let store = Store::open(&path, Some(CrashPoint { commit: 1, committed })).await.unwrap();
+            let before = *store.revisions().borrow();
+            assert!(matches!(store.begin().await.unwrap().commit().await, Err(Error::Crashed)));
+            assert!(matches!(store.begin().await, Err(Error::Crashed)));
+            store.close().await;
+            drop(store);
+            let reopened = Store::open(&path, None).await.unwrap();
+            let after = *reopened.revisions().borrow();
+            assert_eq!(after > before, committed);
+        }
+    }
+}

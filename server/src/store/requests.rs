@@ -1,0 +1,96 @@
+//! Which mutations were asked for under which request id, so that a repetition finds the first.
+
+use super::{Result, Store, Tx};
+use crate::domain::request::{Fingerprint, RequestId};
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Row as _;
+
+/// How long a request id is remembered.
+const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Request ids are unique within one principal and one method.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    pub principal: String,
+    pub method: &'static str,
+    pub id: RequestId,
+}
+
+/// What is known of a request id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    pub fingerprint: Fingerprint,
+    /// The resource it made or changed; `None` while under way, or after a crash in its midst.
+    pub resource: Option<String>,
+}
+
+impl Store {
+    pub async fn request(&self, key: &RequestKey) -> Result<Option<RequestRecord>> {
+        let row = sqlx::query(
+            "SELECT fingerprint, resource FROM requests WHERE principal = ? AND method = ? AND request_id = ?",
+        )
+        .bind(&key.principal)
+        .bind(key.method)
+        .bind(key.id.to_string())
+        .fetch_optional(self.readers()?)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(RequestRecord { fingerprint: Fingerprint(row.try_get(0)?), resource: row.try_get(1)? }))
+    }
+}
+
+impl Tx {
+    /// Records a request; `resource` is its outcome, `None` if that comes later. Answers `false`, writing nothing, when
+    /// the id is already recorded. Forgets those that are older than a week.
+    pub async fn put_request(
+        &mut self,
+        key: &RequestKey,
+        fingerprint: &Fingerprint,
+        resource: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let oldest = now.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+        sqlx::query("DELETE FROM requests WHERE create_time < ?").bind(stamp(oldest)).execute(&mut *self.tx).await?;
+        let done = sqlx::query(
+            "INSERT INTO requests (principal, method, request_id, fingerprint, resource, create_time) \
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(&key.principal)
+        .bind(key.method)
+        .bind(key.id.to_string())
+        .bind(&fingerprint.0)
+        .bind(resource)
+        .bind(stamp(now))
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Records the outcome of a request that was put without one.
+    pub async fn close_request(&mut self, key: &RequestKey, resource: &str) -> Result<()> {
+        sqlx::query("UPDATE requests SET resource = ? WHERE principal = ? AND method = ? AND request_id = ?")
+            .bind(resource)
+            .bind(&key.principal)
+            .bind(key.method)
+            .bind(key.id.to_string())
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets a request that was refused and changed nothing.
+    pub async fn forget_request(&mut self, key: &RequestKey) -> Result<()> {
+        sqlx::query("DELETE FROM requests WHERE principal = ? AND method = ? AND request_id = ?")
+            .bind(&key.principal)
+            .bind(key.method)
+            .bind(key.id.to_string())
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+}
+
+/// A text that sorts as the times do.
+fn stamp(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
