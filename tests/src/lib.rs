@@ -1,1 +1,227 @@
-//! stub
+//! A world for tests: a simulated AWS, a whole server in this process, and a client over a pipe in memory. Its clock stands
+//! still until a test moves it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
+
+use hyper_util::rt::TokioIo;
+use patchplane_aws::Aws;
+use patchplane_client::{
+    Client,
+    api::{
+        CreatePatchOperationRequest, GetPatchOperationRequest, InstanceLimit, ListPatchOperationTargetsRequest,
+        PatchOperation, PatchOperationTarget, Rollout, TargetSelection,
+        instance_limit::Amount,
+        patch_operation::{Kind, RebootOption},
+    },
+};
+use patchplane_rules::Location;
+use patchplane_server::{
+    server::{Server, simulated},
+    store::{CrashPoint, Store},
+};
+use patchplane_sim::{SimClock, SimLocation, Simulation};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use tokio::{
+    io::DuplexStream,
+    sync::mpsc,
+    task::{AbortHandle, JoinHandle},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// The account and Region that tests work in unless they say otherwise.
+pub const ACCOUNT: &str = "111122223333";
+pub const REGION: &str = "us-east-1";
+/// Its resource name.
+pub const PARENT: &str = "accounts/111122223333/regions/us-east-1";
+
+/// How long, in real time, a server may take to come to rest before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the clock may jump before an operation must have ended.
+const MOST_JUMPS: usize = 20_000;
+
+pub struct World {
+    pub client: Client,
+    pub simulation: Simulation,
+    server: Server,
+    connection: JoinHandle<()>,
+    store_path: PathBuf,
+    folder: Arc<TempDir>,
+}
+
+impl World {
+    /// An empty account in each of the four locations.
+    pub async fn start() -> Self {
+        let clock = SimClock::manual(simulated::START.parse().unwrap());
+        Self::around(Simulation::new(clock, 1), None).await
+    }
+
+    /// The fleets of the demo.
+    pub async fn showcase() -> Self {
+        let clock = SimClock::manual(simulated::START.parse().unwrap());
+        Self::around(Simulation::showcase(clock, 1), None).await
+    }
+
+    /// A server around this account, which dies where `crash` says.
+    pub async fn around(simulation: Simulation, crash: Option<CrashPoint>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let path = folder.path().join("patchplane.db");
+        Self::open(simulation, folder, path, crash).await
+    }
+
+    async fn open(
+        simulation: Simulation,
+        folder: Arc<TempDir>,
+        store_path: PathBuf,
+        crash: Option<CrashPoint>,
+    ) -> Self {
+        let store = Store::open(&store_path, crash).await.unwrap();
+        let (clock, locations): (_, BTreeMap<Location, Aws>) = simulated::connect(&simulation).await.unwrap();
+        let server = Server::start(clock, locations, store).await.unwrap();
+        let (channel, connection) = pipe(&server).await;
+        Self { client: Client::from_channel(channel), simulation, server, connection, store_path, folder }
+    }
+
+    /// Kills the server and starts another on the same store: nothing of the first lives on.
+    pub async fn restart(self) -> Self {
+        self.restart_with(None).await
+    }
+
+    pub async fn restart_with(self, crash: Option<CrashPoint>) -> Self {
+        let Self { client, simulation, server, connection, store_path, folder } = self;
+        server.app().engine().stop();
+        connection.abort();
+        drop(client);
+        server.app().store().close().await;
+        drop(server);
+        Self::open(simulation, folder, store_path, crash).await
+    }
+
+    /// The account in the usual location.
+    pub fn account(&self) -> SimLocation {
+        self.simulation.at(ACCOUNT, REGION)
+    }
+
+    pub fn store(&self) -> &Store {
+        self.server.app().store()
+    }
+
+    /// Whether a crash point was reached.
+    pub async fn has_crashed(&self) -> bool {
+        self.store().check().await.is_err()
+    }
+
+    /// Waits, in real time, until the server has nothing to do before the clock moves.
+    pub async fn settle(&self) {
+        let mut busy = self.server.app().engine().busy();
+        let rest = async {
+            loop {
+                busy.wait_for(|busy| *busy == 0).await.unwrap();
+                if self.simulation.clock().unpolled_wakes() == 0 && *busy.borrow() == 0 {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, rest).await.unwrap_or_else(|_| panic!("the server does not come to rest"));
+    }
+
+    /// Moves the clock to the next moment at which the server wants to do something, and lets it.
+    pub async fn step(&self) -> bool {
+        self.settle().await;
+        let moved = self.simulation.clock().advance_to_next().is_some();
+        self.settle().await;
+        moved
+    }
+
+    /// Moves the clock until the operation has ended.
+    pub async fn finish(&self, name: &str) -> PatchOperation {
+        for _ in 0..MOST_JUMPS {
+            self.settle().await;
+            let operation = self.operation(name).await;
+            if patchplane_client::has_ended(&operation) {
+                return operation;
+            }
+            assert!(self.step().await, "{name} is {:?} and nothing is going on", operation.state());
+        }
+        panic!("{name} does not end");
+    }
+
+    pub async fn operation(&self, name: &str) -> PatchOperation {
+        let request = GetPatchOperationRequest { name: name.to_owned() };
+        self.client.get_patch_operation(request).await.unwrap().patch_operation.unwrap()
+    }
+
+    /// All targets of an operation, by instance id.
+    pub async fn targets(&self, name: &str) -> Vec<PatchOperationTarget> {
+        use futures::TryStreamExt as _;
+        let request = ListPatchOperationTargetsRequest { parent: name.to_owned(), ..Default::default() };
+        self.client.list_patch_operation_targets(request).try_collect().await.unwrap()
+    }
+
+    /// A bare channel to the server, for stubs and fuzzing.
+    pub async fn channel(&self) -> (Channel, AbortHandle) {
+        let (channel, connection) = pipe(&self.server).await;
+        (channel, connection.abort_handle())
+    }
+
+    /// Everything that a request could have changed: the simulated account, and the store's number of commits.
+    pub fn fingerprint(&self) -> (serde_json::Value, u64) {
+        (self.simulation.fingerprint(), self.store().commits())
+    }
+}
+
+/// A request to scan a group.
+pub fn scan(group: &str) -> CreatePatchOperationRequest {
+    request(PatchOperation { kind: Kind::Scan.into(), targets: Some(groups(group)), ..PatchOperation::default() })
+}
+
+/// A request to install what a group lacks, all nodes at once.
+pub fn install(group: &str) -> CreatePatchOperationRequest {
+    install_by(group, Amount::Count(50))
+}
+
+/// A request to install what a group lacks, so many nodes at once.
+pub fn install_by(group: &str, concurrency: Amount) -> CreatePatchOperationRequest {
+    request(PatchOperation {
+        kind: Kind::Install.into(),
+        targets: Some(groups(group)),
+        reboot_option: RebootOption::RebootIfNeeded.into(),
+        rollout: Some(Rollout { concurrency: Some(InstanceLimit { amount: Some(concurrency) }), max_failures: None }),
+        ..PatchOperation::default()
+    })
+}
+
+/// A request under a request id of its own, in the usual location.
+pub fn request(operation: PatchOperation) -> CreatePatchOperationRequest {
+    CreatePatchOperationRequest {
+        parent: PARENT.to_owned(),
+        patch_operation: Some(operation),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..CreatePatchOperationRequest::default()
+    }
+}
+
+pub fn groups(group: &str) -> TargetSelection {
+    TargetSelection { patch_groups: vec![group.to_owned()], ..TargetSelection::default() }
+}
+
+/// Serves over a pipe in memory: no port, no socket.
+async fn pipe(server: &Server) -> (Channel, JoinHandle<()>) {
+    let (dial, accept) = mpsc::channel::<std::io::Result<DuplexStream>>(4);
+    let routes = server.routes();
+    let serving = tokio::spawn(async move {
+        let incoming = ReceiverStream::new(accept);
+        tonic::transport::Server::builder().add_routes(routes).serve_with_incoming(incoming).await.unwrap();
+    });
+    let connector = tower::service_fn(move |_| {
+        let dial = dial.clone();
+        async move {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            dial.send(Ok(theirs)).await.map_err(std::io::Error::other)?;
+            Ok::<_, std::io::Error>(TokioIo::new(ours))
+        }
+    });
+    let channel = Endpoint::from_static("http://pipe").connect_with_connector(connector).await.unwrap();
+    (channel, serving)
+}

@@ -45,7 +45,7 @@ struct Inner {
     crash: Option<CrashPoint>,
     crashed: AtomicBool,
     /// Held for as long as the store is open: a second process refuses to start.
-    _lock: File,
+    lock: File,
 }
 
 /// Where a test lets the process die: from then on the store answers nothing.
@@ -124,7 +124,7 @@ impl Store {
             commits: AtomicU64::new(0),
             crash,
             crashed: AtomicBool::new(false),
-            _lock: lock,
+            lock,
         })))
     }
 
@@ -155,9 +155,13 @@ impl Store {
         Ok(())
     }
 
+    /// Ends all work on the file and lets another process have it.
     pub async fn close(&self) {
         self.0.readers.close().await;
         self.0.writer.close().await;
+        if let Err(error) = self.0.lock.unlock() {
+            tracing::warn!(%error, "the store's lock file stays locked");
+        }
     }
 
     /// Begins a write. Others wait until it ends.
@@ -241,7 +245,6 @@ mod tests {
         let installation = first.installation();
         assert!(matches!(Store::open(&path, None).await, Err(Error::InUse(_))));
         first.close().await;
-        drop(first);
         let second = Store::open(&path, None).await.unwrap();
         assert_eq!(second.installation(), installation);
     }
@@ -256,7 +259,6 @@ mod tests {
             assert!(matches!(store.begin().await.unwrap().commit().await, Err(Error::Crashed)));
             assert!(matches!(store.begin().await, Err(Error::Crashed)));
             store.close().await;
-            drop(store);
             let reopened = Store::open(&path, None).await.unwrap();
             let after = *reopened.revisions().borrow();
             assert_eq!(after > before, committed);
