@@ -4,7 +4,7 @@
 use anyhow::{Context as _, bail};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use patchplane_server::{
-    config::{self, Config},
+    config::Config,
     server::{self, Server},
 };
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -125,8 +125,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
 
 #[cfg(feature = "simulated")]
 async fn serve_simulated(options: Serve) -> anyhow::Result<()> {
-    let listener =
-        listen(options.listen.unwrap_or_else(config::default_listen), options.unauthenticated_network).await?;
+    let listener = listen(
+        options.listen.unwrap_or_else(patchplane_server::config::default_listen),
+        options.unauthenticated_network,
+    )
+    .await?;
     let folder = tempfile::tempdir()?;
     let store = options.store.unwrap_or_else(|| folder.path().join("patchplane.db"));
     let simulation = server::simulated::showcase(server::simulated::SPEED)?;

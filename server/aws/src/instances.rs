@@ -7,7 +7,8 @@ use crate::{
 };
 use aws_sdk_ec2::types as ec2;
 use aws_sdk_ssm::types as ssm;
-use patchplane_rules::{InstanceId, ManagedNode, PingStatus, PowerState, VirtualMachine};
+use patchplane_rules::{InstanceId, ManagedNode, PingStatus, PowerState, Sighting, VirtualMachine};
+use std::collections::BTreeMap;
 
 /// EC2 takes 200 values for one filter.
 const IDS_A_FILTER: usize = 200;
@@ -41,6 +42,29 @@ pub enum NodeFilter {
         key: String,
         value: String,
     },
+}
+
+// === Both ===
+
+impl Aws {
+    /// What EC2 and Systems Manager know of these instances together: one entry for each id, empty for unknown ones.
+    pub async fn sightings(&self, ids: &[InstanceId]) -> Result<BTreeMap<InstanceId, Sighting>> {
+        let mut found: BTreeMap<InstanceId, Sighting> =
+            ids.iter().map(|id| (id.clone(), Sighting::default())).collect();
+        for vm in self.vms(&VmFilter::Ids(ids.to_vec())).await? {
+            let sighting = found.entry(vm.id.clone()).or_default();
+            sighting.tags.clone_from(&vm.tags);
+            sighting.vm = Some(vm);
+        }
+        for node in self.nodes(&NodeFilter::Ids(ids.to_vec())).await? {
+            let sighting = found.entry(node.id.clone()).or_default();
+            if node.id.is_hybrid() {
+                sighting.tags = self.hybrid_tags(&node.id).await?;
+            }
+            sighting.node = Some(node);
+        }
+        Ok(found)
+    }
 }
 
 // === EC2 ===

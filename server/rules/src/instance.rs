@@ -67,6 +67,15 @@ pub struct ManagedNode {
     pub ip_address: String,
 }
 
+/// What EC2 and Systems Manager know of one instance together; all empty when neither knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sighting {
+    pub vm: Option<VirtualMachine>,
+    pub node: Option<ManagedNode>,
+    /// EC2's tags, or for hybrid nodes Systems Manager's (S 10.1.10).
+    pub tags: BTreeMap<String, String>,
+}
+
 /// The last patch operation's summary that Systems Manager keeps for a node (S 8.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchSummary {
@@ -164,6 +173,15 @@ impl ManagedNode {
     /// `None`: no baseline fits this platform.
     pub fn operating_system(&self) -> Option<OperatingSystem> {
         OperatingSystem::of_platform(&self.platform_type, &self.platform_name, &self.platform_version)
+    }
+}
+
+// === impl Sighting ===
+
+impl Sighting {
+    /// Whether anybody knows the instance.
+    pub fn is_known(&self) -> bool {
+        self.vm.is_some() || self.node.is_some()
     }
 }
 

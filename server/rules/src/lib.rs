@@ -19,7 +19,8 @@ pub use approval::{
 pub use baseline::{ApprovalDate, ApprovalRule, Baseline, BaselineId, BaselineOwner, BaselineSummary, PatchFilter};
 pub use compliance::{Evidence, PatchCounts, ReportedPatch, count, is_non_compliant, state_of};
 pub use instance::{
-    GROUP_TAG_KEYS, InstanceId, ManagedNode, PatchGroupName, PatchSummary, PingStatus, PowerState, VirtualMachine,
+    GROUP_TAG_KEYS, InstanceId, ManagedNode, PatchGroupName, PatchSummary, PingStatus, PowerState, Sighting,
+    VirtualMachine,
 };
 pub use invalid::Invalid;
 pub use location::{AccountId, Location, Region};

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use patchplane_aws::{Aws, NodeFilter, Page, VmFilter};
 use patchplane_rules::{
     BaselineId, GROUP_TAG_KEYS, InstanceId, InstancePatch, Location, ManagedNode, PatchGroupName, PatchState,
-    PatchSummary, PowerState, VirtualMachine,
+    PatchSummary, PowerState, Sighting, VirtualMachine,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,9 +40,7 @@ pub struct ListInstancePatches {
 #[derive(Clone, Debug)]
 pub struct Instance {
     pub id: InstanceId,
-    pub vm: Option<VirtualMachine>,
-    pub node: Option<ManagedNode>,
-    pub tags: BTreeMap<String, String>,
+    pub seen: Sighting,
     pub summary: Option<PatchSummary>,
 }
 
@@ -90,10 +88,9 @@ impl App {
         who.may(Action::CheckReadiness, &name.location)?;
         let aws = self.aws(&name.location)?;
         let ids = std::slice::from_ref(&name.id);
-        let (vm, node) = (vms(aws, ids).await?.pop(), aws.nodes(&NodeFilter::Ids(ids.to_vec())).await?.pop());
-        let tags = tags_of(aws, &name.id, vm.as_ref(), node.is_some()).await?;
-        let os = node.as_ref().and_then(ManagedNode::operating_system);
-        let group = match membership(&tags) {
+        let seen = aws.sightings(ids).await?.remove(&name.id).unwrap_or_default();
+        let os = seen.node.as_ref().and_then(ManagedNode::operating_system);
+        let group = match membership(&seen.tags) {
             Membership::In { group, .. } => Some(group),
             _ => None,
         };
@@ -116,7 +113,7 @@ impl App {
             (Ok(None), Some(os)) => aws.default_baseline_id(&os).await.ok(),
             _ => None,
         };
-        let facts = Facts { id: &name.id, vm: vm.as_ref(), node: node.as_ref(), tags: &tags, attached, summary };
+        let facts = Facts { seen: &seen, attached, summary };
         Ok(Readiness {
             findings: assess(&facts),
             baseline: baseline.map(|id| BaselineName { location: name.location.clone(), id }),
@@ -164,46 +161,17 @@ impl App {
             return Ok(Vec::new());
         }
         let aws = self.aws(location)?;
-        let mut vms: BTreeMap<InstanceId, VirtualMachine> =
-            vms(aws, ids).await?.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
-        let mut nodes: BTreeMap<InstanceId, ManagedNode> =
-            aws.nodes(&NodeFilter::Ids(ids.to_vec())).await?.into_iter().map(|node| (node.id.clone(), node)).collect();
         let mut summaries: BTreeMap<InstanceId, PatchSummary> =
             aws.patch_summaries(ids).await?.into_iter().map(|summary| (summary.id.clone(), summary)).collect();
-        let mut found = Vec::new();
-        for id in ids {
-            let (vm, node) = (vms.remove(id), nodes.remove(id));
-            if vm.is_none() && node.is_none() {
-                continue;
-            }
-            let tags = tags_of(aws, id, vm.as_ref(), node.is_some()).await?;
-            let value = Instance { id: id.clone(), vm, node, tags, summary: summaries.remove(id) };
-            found.push(Observed { location: location.clone(), time: self.clock.now(), value });
-        }
-        Ok(found)
-    }
-}
-
-/// EC2's instances among these ids.
-pub(crate) async fn vms(aws: &Aws, ids: &[InstanceId]) -> Result<Vec<VirtualMachine>> {
-    let ec2: Vec<InstanceId> = ids.iter().filter(|id| !id.is_hybrid()).cloned().collect();
-    if ec2.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(aws.vms(&VmFilter::Ids(ec2)).await?)
-}
-
-/// An EC2 instance's tags are EC2's, a hybrid node's are Systems Manager's (S 10.1.10).
-pub(crate) async fn tags_of(
-    aws: &Aws,
-    id: &InstanceId,
-    vm: Option<&VirtualMachine>,
-    managed: bool,
-) -> Result<BTreeMap<String, String>> {
-    match vm {
-        Some(vm) => Ok(vm.tags.clone()),
-        None if id.is_hybrid() && managed => Ok(aws.hybrid_tags(id).await?),
-        None => Ok(BTreeMap::new()),
+        let seen = aws.sightings(ids).await?;
+        let time = self.clock.now();
+        let known = seen.into_iter().filter(|(_, seen)| seen.is_known());
+        Ok(known
+            .map(|(id, seen)| {
+                let summary = summaries.remove(&id);
+                Observed { location: location.clone(), time, value: Instance { id, seen, summary } }
+            })
+            .collect())
     }
 }
 

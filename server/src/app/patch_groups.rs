@@ -19,7 +19,7 @@ use crate::{
 use jiff::Timestamp;
 use patchplane_aws::{GroupMapping, VmFilter};
 use patchplane_rules::{
-    BaselineSummary, GROUP_TAG_KEYS, InstanceId, Location, PatchGroupName, PowerState, VirtualMachine,
+    BaselineSummary, GROUP_TAG_KEYS, InstanceId, Location, PatchGroupName, PowerState, Sighting, VirtualMachine,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -269,16 +269,7 @@ impl App {
     async fn plan_members(&self, request: &ChangeMembers) -> Result<(Vec<InstanceResult>, Plan)> {
         let location = &request.group.location;
         let aws = self.aws(location)?;
-        let (hybrid, ec2): (Vec<InstanceId>, Vec<InstanceId>) =
-            request.instance_ids.iter().cloned().partition(InstanceId::is_hybrid);
-        let mut found: BTreeMap<InstanceId, Member> = BTreeMap::new();
-        for vm in aws.vms(&VmFilter::Ids(ec2)).await? {
-            found.insert(vm.id.clone(), Member::from(vm));
-        }
-        for node in aws.nodes(&patchplane_aws::NodeFilter::Ids(hybrid)).await? {
-            let tags = aws.hybrid_tags(&node.id).await?;
-            found.insert(node.id, Member { tags, metadata_tags: false, gone: false });
-        }
+        let found: BTreeMap<InstanceId, Sighting> = aws.sightings(&request.instance_ids).await?;
         let group = request.group.group.as_str();
         let mut plan = Plan::default();
         let mut results = Vec::new();
@@ -338,19 +329,6 @@ impl App {
     }
 }
 
-/// What matters of an instance for its group tag.
-struct Member {
-    tags: BTreeMap<String, String>,
-    metadata_tags: bool,
-    gone: bool,
-}
-
-impl From<VirtualMachine> for Member {
-    fn from(vm: VirtualMachine) -> Self {
-        Self { gone: !is_there(&vm), tags: vm.tags, metadata_tags: vm.metadata_tags }
-    }
-}
-
 fn is_there(vm: &VirtualMachine) -> bool {
     !matches!(vm.state, PowerState::Terminated | PowerState::ShuttingDown)
 }
@@ -363,11 +341,13 @@ fn accepted(id: &InstanceId, outcome: MemberOutcome, key: &str, message: String)
     InstanceResult { instance_id: id.clone(), outcome, tag_key: key.to_owned(), reason: "", message }
 }
 
-fn known<'a>(id: &InstanceId, member: Option<&'a Member>) -> std::result::Result<&'a Member, InstanceResult> {
+fn known<'a>(id: &InstanceId, member: Option<&'a Sighting>) -> std::result::Result<&'a Sighting, InstanceResult> {
     match member {
-        None => Err(refused(id, "NOT_FOUND", "not in this account and Region; check the id".into())),
-        Some(member) if member.gone => Err(refused(id, "TERMINATED", "it is terminated".into())),
-        Some(member) => Ok(member),
+        Some(member) if member.vm.as_ref().is_some_and(|vm| !is_there(vm)) => {
+            Err(refused(id, "TERMINATED", "it is terminated".into()))
+        }
+        Some(member) if member.is_known() => Ok(member),
+        _ => Err(refused(id, "NOT_FOUND", "not in this account and Region; check the id".into())),
     }
 }
 
@@ -377,7 +357,7 @@ fn ambiguous(id: &InstanceId, spaced: &str, unspaced: &str) -> InstanceResult {
     refused(id, "PATCH_GROUP_AMBIGUOUS", message)
 }
 
-fn add(id: &InstanceId, member: Option<&Member>, group: &str, allow_move: bool) -> InstanceResult {
+fn add(id: &InstanceId, member: Option<&Sighting>, group: &str, allow_move: bool) -> InstanceResult {
     let member = match known(id, member) {
         Ok(member) => member,
         Err(refusal) => return refusal,
@@ -393,7 +373,7 @@ fn add(id: &InstanceId, member: Option<&Member>, group: &str, allow_move: bool) 
             refused(id, "IN_OTHER_GROUP", format!("it is in {now}; set `allow_move` to move it"))
         }
         Membership::Ambiguous { spaced, unspaced } => ambiguous(id, &spaced, &unspaced),
-        Membership::None if member.metadata_tags => {
+        Membership::None if member.vm.as_ref().is_some_and(|vm| vm.metadata_tags) => {
             let why = "tags in instance metadata forbid the space in the key".into();
             accepted(id, MemberOutcome::Added, GROUP_TAG_KEYS[1], why)
         }
@@ -401,7 +381,7 @@ fn add(id: &InstanceId, member: Option<&Member>, group: &str, allow_move: bool) 
     }
 }
 
-fn remove(id: &InstanceId, member: Option<&Member>, group: &str) -> InstanceResult {
+fn remove(id: &InstanceId, member: Option<&Sighting>, group: &str) -> InstanceResult {
     let member = match known(id, member) {
         Ok(member) => member,
         Err(refusal) => return refusal,
@@ -421,7 +401,7 @@ fn remove(id: &InstanceId, member: Option<&Member>, group: &str) -> InstanceResu
     }
 }
 
-fn change(location: &Location, result: &InstanceResult, member: Option<&Member>, group: &str) -> Option<Change> {
+fn change(location: &Location, result: &InstanceResult, member: Option<&Sighting>, group: &str) -> Option<Change> {
     let resource = InstanceName { location: location.clone(), id: result.instance_id.clone() }.to_string();
     let tag = |action, after: &str| Change {
         resource: resource.clone(),
@@ -467,9 +447,20 @@ fn by_key(results: &[InstanceResult]) -> BTreeMap<String, Vec<InstanceId>> {
 mod tests {
     use super::*;
 
-    fn member(tags: &[(&str, &str)], metadata_tags: bool) -> Member {
-        let tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Member { tags, metadata_tags, gone: false }
+    fn member(tags: &[(&str, &str)], metadata_tags: bool) -> Sighting {
+        let tags: BTreeMap<_, _> = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let vm = VirtualMachine {
+            id: "i-0123456789abcdef0".parse().unwrap(),
+            state: PowerState::Running,
+            tags: tags.clone(),
+            metadata_tags,
+            instance_profile_arn: None,
+            image_id: String::new(),
+            instance_type: String::new(),
+            private_ip: None,
+            launch_time: None,
+        };
+        Sighting { vm: Some(vm), node: None, tags }
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Whether an instance can be patched: decided from what EC2 and Systems Manager say of it, with evidence and a fix.
 
 use patchplane_rules::{
-    BaselineId, GROUP_TAG_KEYS, InstanceId, ManagedNode, OperatingSystem, PatchSummary, PingStatus, PowerState,
-    VirtualMachine,
+    BaselineId, GROUP_TAG_KEYS, ManagedNode, OperatingSystem, PatchSummary, PingStatus, PowerState, Sighting,
 };
 use std::collections::BTreeMap;
 
@@ -66,10 +65,7 @@ pub struct Finding {
 
 /// What was read about one instance.
 pub struct Facts<'a> {
-    pub id: &'a InstanceId,
-    pub vm: Option<&'a VirtualMachine>,
-    pub node: Option<&'a ManagedNode>,
-    pub tags: &'a BTreeMap<String, String>,
+    pub seen: &'a Sighting,
     /// The baseline attached to its group for its system. `Err`: it could not be read, and why.
     pub attached: Result<Option<BaselineId>, String>,
     /// What its last run reported. `Err`: it could not be read, and why.
@@ -94,12 +90,8 @@ pub fn near_miss_key(key: &str) -> bool {
 }
 
 /// What keeps us from acting on the instance, else its operating system.
-pub fn eligible(
-    vm: Option<&VirtualMachine>,
-    node: Option<&ManagedNode>,
-    tags: &BTreeMap<String, String>,
-) -> Result<OperatingSystem, Obstacle> {
-    match (vm, node) {
+pub fn eligible(seen: &Sighting) -> Result<OperatingSystem, Obstacle> {
+    match (&seen.vm, &seen.node) {
         (None, None) => return Err(Obstacle::NotFound),
         (Some(vm), _) if vm.state != PowerState::Running => return Err(Obstacle::NotRunning(vm.state)),
         (Some(_), None) => return Err(Obstacle::NotManaged),
@@ -109,10 +101,10 @@ pub fn eligible(
         }
         _ => {}
     }
-    if let Membership::Ambiguous { spaced, unspaced } = membership(tags) {
+    if let Membership::Ambiguous { spaced, unspaced } = membership(&seen.tags) {
         return Err(Obstacle::GroupAmbiguous { spaced, unspaced });
     }
-    let Some(node) = node else { return Err(Obstacle::NotManaged) };
+    let Some(node) = &seen.node else { return Err(Obstacle::NotManaged) };
     node.operating_system().ok_or_else(|| Obstacle::OsUnsupported {
         platform: format!("{} {}", node.platform_name, node.platform_version),
     })
@@ -121,23 +113,25 @@ pub fn eligible(
 /// Everything worth saying about one instance, obstacles first.
 pub fn assess(facts: &Facts<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let os = match eligible(facts.vm, facts.node, facts.tags) {
+    let os = match eligible(facts.seen) {
         Ok(os) => Some(os),
         Err(obstacle) => {
-            let runs = facts.vm.is_some_and(|vm| vm.state == PowerState::Running);
+            let runs = facts.seen.vm.as_ref().is_some_and(|vm| vm.state == PowerState::Running);
             findings.push(obstacle.finding());
             if obstacle == Obstacle::NotFound {
                 return findings;
             }
-            if obstacle == Obstacle::NotManaged && runs && facts.vm.is_some_and(|vm| vm.instance_profile_arn.is_none())
+            if obstacle == Obstacle::NotManaged
+                && runs
+                && facts.seen.vm.as_ref().is_some_and(|vm| vm.instance_profile_arn.is_none())
             {
                 findings.push(no_instance_profile());
             }
-            facts.node.and_then(ManagedNode::operating_system)
+            facts.seen.node.as_ref().and_then(ManagedNode::operating_system)
         }
     };
     group_findings(facts, os.as_ref(), &mut findings);
-    if facts.node.is_some() {
+    if facts.seen.node.is_some() {
         report_findings(facts, &mut findings);
     }
     findings.sort_by_key(|finding| !finding.blocking);
@@ -145,18 +139,25 @@ pub fn assess(facts: &Facts<'_>) -> Vec<Finding> {
 }
 
 fn group_findings(facts: &Facts<'_>, os: Option<&OperatingSystem>, findings: &mut Vec<Finding>) {
-    let near: Vec<&String> = facts.tags.keys().filter(|key| near_miss_key(key)).collect();
+    let near: Vec<&String> = facts.seen.tags.keys().filter(|key| near_miss_key(key)).collect();
     if let Some(key) = near.first() {
-        let right = if facts.vm.is_some_and(|vm| vm.metadata_tags) { GROUP_TAG_KEYS[1] } else { GROUP_TAG_KEYS[0] };
+        let right = if facts.seen.vm.as_ref().is_some_and(|vm| vm.metadata_tags) {
+            GROUP_TAG_KEYS[1]
+        } else {
+            GROUP_TAG_KEYS[0]
+        };
         findings.push(Finding {
             code: Code::TagKeyWrong,
             certainty: Certainty::Observed,
-            evidence: format!("it has the tag `{key}` = `{}`, which Systems Manager does not read", facts.tags[*key]),
+            evidence: format!(
+                "it has the tag `{key}` = `{}`, which Systems Manager does not read",
+                facts.seen.tags[*key]
+            ),
             fix: format!("write the tag `{right}` instead, for example with AddInstances: keys are case-sensitive"),
             blocking: false,
         });
     }
-    match membership(facts.tags) {
+    match membership(&facts.seen.tags) {
         Membership::None => findings.push(Finding {
             code: Code::NoPatchGroup,
             certainty: Certainty::Observed,
@@ -328,10 +329,8 @@ mod tests {
 
     #[test]
     fn an_unknown_instance_has_one_finding() {
-        let id: InstanceId = "i-0123456789abcdef0".parse().unwrap();
-        let none = tags(&[]);
-        let facts =
-            Facts { id: &id, vm: None, node: None, tags: &none, attached: Ok(None), summary: Err(String::new()) };
+        let seen = Sighting::default();
+        let facts = Facts { seen: &seen, attached: Ok(None), summary: Err(String::new()) };
         let codes: Vec<Code> = assess(&facts).iter().map(|finding| finding.code).collect();
         assert_eq!(codes, [Code::NotFound]);
     }

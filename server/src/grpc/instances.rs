@@ -16,7 +16,7 @@ use crate::{
     error::Error,
 };
 use patchplane_proto::v1 as pb;
-use patchplane_rules::{InstancePatch, Invalid, ManagedNode, PatchState, PingStatus};
+use patchplane_rules::{InstancePatch, Invalid, ManagedNode, PatchState, PingStatus, Sighting};
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -109,7 +109,8 @@ impl TryFrom<pb::ListInstancePatchesRequest> for ListInstancePatches {
 impl From<Observed<Instance>> for pb::Instance {
     fn from(observed: Observed<Instance>) -> Self {
         let Observed { location, time: observe_time, value } = observed;
-        let Instance { id, vm, node, tags, summary } = value;
+        let Instance { id, seen, summary } = value;
+        let Sighting { vm, node, tags } = seen;
         let (patch_group, patch_group_tag_key) = match membership(&tags) {
             Membership::In { group, key } => (group, key),
             Membership::None | Membership::Ambiguous { .. } => Default::default(),

@@ -57,6 +57,8 @@ pub(crate) fn routes(app: Arc<App>) -> Result<(Routes, Health), tonic_reflection
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that generic clients can show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let principal = Principal::local();
     let policy = Arc::new(Policy::Permissive);

@@ -247,14 +247,7 @@ fn max_duration(kind: Kind, asked: Option<prost_types::Duration>) -> Result<Sign
         let rule = format!("must be {least:#} to 7 days for this kind: delivery, execution and verification must fit");
         Invalid::new("patch_operation.max_duration", rule)
     };
-    if !(0..1_000_000_000).contains(&asked.nanos) || asked.seconds < 0 {
-        return Err(wrong());
-    }
-    let duration = SignedDuration::new(asked.seconds, asked.nanos);
-    if duration < least || duration > Spec::LONGEST {
-        return Err(wrong());
-    }
-    Ok(duration)
+    duration(asked).filter(|duration| (least..=Spec::LONGEST).contains(duration)).ok_or_else(wrong)
 }
 
 fn selection(asked: pb::TargetSelection) -> Result<TargetSelection, Error> {
@@ -299,9 +292,15 @@ fn selection(asked: pb::TargetSelection) -> Result<TargetSelection, Error> {
 
 fn wait(timeout: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
     let Some(timeout) = timeout else { return Ok(DEFAULT_WAIT) };
-    let wrong = || Invalid::new("timeout", "must be 0 to 60 seconds");
-    let timeout = Duration::try_from(timeout).map_err(|_| wrong())?;
-    if timeout > LONGEST_WAIT { Err(wrong()) } else { Ok(timeout) }
+    let timeout = duration(timeout).and_then(|timeout| Duration::try_from(timeout).ok());
+    let allowed = timeout.filter(|timeout| *timeout <= LONGEST_WAIT);
+    allowed.ok_or_else(|| Invalid::new("timeout", "must be 0 to 60 seconds"))
+}
+
+/// A duration that is not negative. prost's own conversion panics at the far end of the seconds.
+fn duration(wire: prost_types::Duration) -> Option<SignedDuration> {
+    let normal = wire.seconds >= 0 && (0..1_000_000_000).contains(&wire.nanos);
+    normal.then(|| SignedDuration::new(wire.seconds, wire.nanos))
 }
 
 // === Answers ===

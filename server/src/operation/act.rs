@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     Error, Result,
-    app::instances::vms,
     domain::{
         operation::{
             Dispatch, DispatchOutcome, Kind, Operation, OperationId, RebootOption, State, Target, TargetState,
@@ -249,12 +248,9 @@ fn error_code(error: &patchplane_aws::Error) -> &'static str {
 async fn invalid_instances(aws: &Aws, batch: &mut [Target], error: &patchplane_aws::Error, now: Timestamp) {
     let ids: Vec<InstanceId> = batch.iter().map(|target| target.instance_id.clone()).collect();
     let mut dropped = 0;
-    if let (Ok(vms), Ok(nodes)) = (vms(aws, &ids).await, nodes(aws, &ids).await) {
-        let vms: BTreeMap<_, _> = vms.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
+    if let Ok(seen) = aws.sightings(&ids).await {
         for target in batch.iter_mut() {
-            let (vm, node) = (vms.get(&target.instance_id), nodes.get(&target.instance_id));
-            let tags = vm.map(|vm| vm.tags.clone()).unwrap_or_default();
-            if let Err(obstacle) = eligible(vm, node, &tags) {
+            if let Some(Err(obstacle)) = seen.get(&target.instance_id).map(eligible) {
                 target.become_(TargetState::Skipped, obstacle.code().as_str(), obstacle.evidence(), now);
                 dropped += 1;
             }

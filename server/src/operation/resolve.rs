@@ -2,7 +2,6 @@
 
 use crate::{
     Error, Result,
-    app::instances::{tags_of, vms},
     domain::{
         name::InstanceName,
         operation::{Kind, RebootOption, Spec, Target, TargetSelection, TargetState},
@@ -12,7 +11,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use patchplane_aws::{Aws, NodeFilter, VmFilter};
-use patchplane_rules::{GROUP_TAG_KEYS, InstanceId, Location, ManagedNode, PowerState, VirtualMachine};
+use patchplane_rules::{GROUP_TAG_KEYS, InstanceId, Location, PowerState, Sighting, VirtualMachine};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most tags named in a refusal.
@@ -23,18 +22,8 @@ const NEAR_MISSES: usize = 5;
 pub(crate) async fn resolve(aws: &Aws, spec: &Spec, now: Timestamp) -> Result<Vec<Target>> {
     let selection = &spec.targets;
     let ids: Vec<InstanceId> = candidates(aws, selection).await?.into_iter().collect();
-    let mut targets = Vec::new();
-    if !ids.is_empty() {
-        let found_vms: BTreeMap<InstanceId, VirtualMachine> =
-            vms(aws, &ids).await?.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
-        let found_nodes: BTreeMap<InstanceId, ManagedNode> =
-            aws.nodes(&NodeFilter::Ids(ids.clone())).await?.into_iter().map(|node| (node.id.clone(), node)).collect();
-        for id in ids {
-            let (vm, node) = (found_vms.get(&id), found_nodes.get(&id));
-            let tags = tags_of(aws, &id, vm, node.is_some()).await?;
-            targets.push(target(id, vm, node, &tags, selection, now));
-        }
-    }
+    let seen = aws.sightings(&ids).await?;
+    let targets: Vec<Target> = seen.into_iter().map(|(id, seen)| target(id, &seen, selection, now)).collect();
     let eligible = targets.iter().filter(|target| target.state == TargetState::Pending).count();
     if eligible == 0 {
         return Err(no_targets(aws, selection, &targets).await);
@@ -77,21 +66,14 @@ async fn candidates(aws: &Aws, selection: &TargetSelection) -> Result<BTreeSet<I
     Ok(ids)
 }
 
-fn target(
-    id: InstanceId,
-    vm: Option<&VirtualMachine>,
-    node: Option<&ManagedNode>,
-    tags: &BTreeMap<String, String>,
-    selection: &TargetSelection,
-    now: Timestamp,
-) -> Target {
+fn target(id: InstanceId, seen: &Sighting, selection: &TargetSelection, now: Timestamp) -> Target {
     let named = selection.instance_ids.contains(&id);
     let mut target = Target::pending(id, named, now);
     if selection.excluded.contains(&target.instance_id) {
         target.become_(TargetState::Skipped, "EXCLUDED", "the caller excluded it", now);
         return target;
     }
-    match eligible(vm, node, tags) {
+    match eligible(seen) {
         Ok(os) => target.operating_system = Some(os),
         Err(obstacle) => {
             target.become_(TargetState::Skipped, obstacle.code().as_str(), obstacle.evidence(), now);
