@@ -1,0 +1,293 @@
+//! Random well-formed messages on every method: no answer is UNKNOWN or INTERNAL, nothing crashes, and every refusal says
+//! why in the agreed form.
+
+use bytes::{Buf as _, BufMut as _};
+use patchplane_client::{Listing, api::ListPatchOperationsRequest};
+use patchplane_tests::{PARENT, World, install};
+use prost::Message as _;
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
+};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use std::collections::BTreeMap;
+use tonic::{
+    Code, Request, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    transport::Channel,
+};
+use tonic_types::StatusExt as _;
+
+/// Messages for each method.
+const ROUNDS: usize = 300;
+
+/// Passes encoded messages through.
+#[derive(Clone, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        into.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining()).to_vec()))
+    }
+}
+
+/// Makes messages that reach deep: about half of the texts are such as the server knows.
+struct Generator {
+    random: StdRng,
+    known: Vec<String>,
+    /// The method that the message is for.
+    method: String,
+}
+
+impl Generator {
+    fn message(&mut self, descriptor: &MessageDescriptor, depth: usize) -> DynamicMessage {
+        let mut message = DynamicMessage::new(descriptor.clone());
+        for field in descriptor.fields() {
+            if self.random.random_bool(0.75) {
+                let value = self.value(&field, depth);
+                message.set_field(&field, value);
+            }
+        }
+        message
+    }
+
+    /// Sets one field, of the message or of one within it, to something else.
+    fn change(&mut self, message: &mut DynamicMessage) {
+        let fields: Vec<FieldDescriptor> = message.descriptor().fields().collect();
+        let field = fields.choose(&mut self.random).unwrap();
+        let inner = matches!(field.kind(), Kind::Message(_)) && !field.is_list() && message.has_field(field);
+        if inner && self.random.random_bool(0.9) {
+            if let Some(inner) = message.get_field_mut(field).as_message_mut() {
+                self.change(inner);
+            }
+            return;
+        }
+        let value = self.value(field, 0);
+        message.set_field(field, value);
+    }
+
+    fn value(&mut self, field: &FieldDescriptor, depth: usize) -> Value {
+        if field.is_map() {
+            return Value::Map(Default::default());
+        }
+        if field.is_list() {
+            let length = if depth > 4 { 0 } else { self.random.random_range(0..4) };
+            return Value::List((0..length).map(|_| self.single(field, depth)).collect());
+        }
+        self.single(field, depth)
+    }
+
+    fn single(&mut self, field: &FieldDescriptor, depth: usize) -> Value {
+        match field.kind() {
+            Kind::Message(inner) => Value::Message(self.message(&inner, depth + 1)),
+            Kind::Enum(kind) => Value::EnumNumber(match self.random.random_range(0..10) {
+                0 => self.random.random(),
+                n => n % i32::try_from(kind.values().len()).unwrap(),
+            }),
+            Kind::Bool => Value::Bool(self.random.random()),
+            Kind::String => Value::String(self.text(field.name())),
+            Kind::Bytes => Value::Bytes(vec![0, 255].into()),
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
+                Value::I32(self.number().clamp(i32::MIN.into(), i32::MAX.into()) as i32)
+            }
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(self.number()),
+            Kind::Uint32 | Kind::Fixed32 => Value::U32(self.random.random()),
+            Kind::Uint64 | Kind::Fixed64 => Value::U64(self.random.random()),
+            Kind::Double => Value::F64(f64::NAN),
+            Kind::Float => Value::F32(f32::INFINITY),
+        }
+    }
+
+    fn number(&mut self) -> i64 {
+        *[0, 1, -1, 5, 50, 100, 15_000, i64::from(i32::MAX), i64::from(i32::MIN), i64::MAX, i64::MIN]
+            .choose(&mut self.random)
+            .unwrap()
+    }
+
+    /// What names in this request look like.
+    fn resource(&self, field: &str) -> &'static str {
+        match (self.method.as_str(), field) {
+            (_, "baseline") | ("GetBaseline", _) => "/baselines/",
+            ("GetPatchGroup" | "AttachBaseline" | "AddInstances" | "RemoveInstances", _) => "/patchGroups/",
+            ("GetInstance" | "CheckReadiness" | "ListInstancePatches", _) => "/instances/",
+            ("GetStepOutput", _) => "/steps/",
+            ("GetPatchOperation" | "WatchPatchOperation" | "WaitPatchOperation" | "ListPatchOperationTargets", _) => {
+                "/patchOperations/"
+            }
+            _ => "accounts/",
+        }
+    }
+
+    fn text(&mut self, field: &str) -> String {
+        if self.random.random_bool(0.9) {
+            if field == "request_id" && self.random.random_bool(0.7) {
+                return uuid::Uuid::from_u128(self.random.random()).to_string();
+            }
+            let anything = self.random.random_bool(0.2);
+            let wanted = |text: &&String| match field {
+                _ if anything => true,
+                "parent" | "name" | "baseline" => text.contains(self.resource(field)),
+                "request_id" => text.len() == 36,
+                "instance_ids" | "excluded_instance_ids" => text.starts_with("i-"),
+                "page_token" | "resume_token" | "expected_plan" | "etag" => text.is_empty(),
+                "operating_system" => *text == "AMAZON_LINUX_2" || text.is_empty(),
+                "state" => *text == "Missing" || text.is_empty(),
+                "patch_group" | "patch_groups" => *text == "web" || *text == "db",
+                _ => true,
+            };
+            let fits: Vec<&String> = self.known.iter().filter(wanted).collect();
+            return (*fits.choose(&mut self.random).unwrap()).clone();
+        }
+        let length = *[0, 1, 3, 40, 300, 5000].choose(&mut self.random).unwrap();
+        (0..length)
+            .map(|_| {
+                *['a', 'Z', '0', '/', '-', '%', ' ', '\0', '\n', 'ß', '😀', '"', '\'', '*', '`']
+                    .choose(&mut self.random)
+                    .unwrap()
+            })
+            .collect()
+    }
+}
+
+async fn call(channel: &Channel, path: &str, message: &DynamicMessage, streaming: bool) -> Result<(), Status> {
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
+    let path = path.parse().unwrap();
+    let request = Request::new(message.encode_to_vec());
+    if streaming {
+        let mut stream = grpc.server_streaming(request, path, Raw).await?.into_inner();
+        stream.message().await?;
+    } else {
+        grpc.unary(request, path, Raw).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_well_formed_message_gets_unknown_or_internal() {
+    let world = World::showcase().await;
+    let nodes = world.account().add_nodes(6).in_group("web").missing_patches(1).create();
+    let created = world.client.create_patch_operation(install("web")).await.unwrap().patch_operation.unwrap();
+    let operation = world.finish(&created.name).await.name;
+    // One that goes on, besides the one that has ended.
+    let running = world.client.create_patch_operation(install("web")).await.unwrap().patch_operation.unwrap().name;
+    world.settle().await;
+    let known = [
+        PARENT.to_owned(),
+        "accounts/-/regions/-".to_owned(),
+        "accounts/444455556666/regions/eu-central-1".to_owned(),
+        "accounts/999999999999/regions/us-east-1".to_owned(),
+        format!("{PARENT}/baselines/pb-0be8c61cde3be63f3"),
+        format!("{PARENT}/baselines/pb-00000000000000000"),
+        format!("{PARENT}/patchGroups/web"),
+        format!("{PARENT}/patchGroups/Web%20Servers"),
+        format!("{PARENT}/instances/{}", nodes[0]),
+        format!("{PARENT}/instances/i-00000000000000000"),
+        format!("{PARENT}/instances/mi-00000000000000000"),
+        operation.clone(),
+        running.clone(),
+        format!("{operation}/targets/{}/steps/PatchLinux", nodes[0]),
+        format!("{operation}/targets/{}/steps/Nothing", nodes[0]),
+        format!("{PARENT}/patchOperations/01ARZ3NDEKTSV4RRFFQ69G5FAV"),
+        nodes[0].clone(),
+        nodes[1].clone(),
+        nodes[2].clone(),
+        nodes[3].clone(),
+        nodes[4].clone(),
+        nodes[5].clone(),
+        String::new(),
+        "web".to_owned(),
+        "db".to_owned(),
+        "Patch Group".to_owned(),
+        "AMAZON_LINUX_2".to_owned(),
+        "Missing".to_owned(),
+        "6f1c9c1e-3f0a-4e2b-9d6e-0f4f0c8c3a11".to_owned(),
+        "00000000-0000-0000-0000-000000000000".to_owned(),
+    ];
+    let mut generator = Generator { random: StdRng::seed_from_u64(7), known: known.to_vec(), method: String::new() };
+    let pool = DescriptorPool::decode(patchplane_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let (channel, _connection) = world.channel().await;
+    let mut seen: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let methods: Vec<_> = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    assert!(methods.len() > 15, "every method is in the descriptors");
+    for method in methods {
+        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+        method.name().clone_into(&mut generator.method);
+        for round in 0..ROUNDS {
+            let mut message = generator.message(&method.input(), 0);
+            if method.name() == "CreatePatchOperation" && round % 2 == 0 {
+                // Random specs are hardly ever right: every other one is a right one with a field changed.
+                let right = install("web").encode_to_vec();
+                message = DynamicMessage::decode(method.input(), right.as_slice()).unwrap();
+                generator.change(&mut message);
+            }
+            if method.name() == "WaitPatchOperation" {
+                // What really waits, waits in real time: none at all, or for a time that is refused.
+                let seconds = [0, -1, 61, i64::MAX, i64::MIN][round % 5];
+                message.set_field_by_name("timeout", Value::Message(duration(&pool, seconds)));
+            }
+            let answer = call(&channel, &path, &message, method.is_server_streaming()).await;
+            let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
+            *seen.entry(method.name().to_owned()).or_default().entry(format!("{code:?}")).or_default() += 1;
+            if let Err(status) = answer {
+                assert!(!matches!(code, Code::Unknown | Code::Internal), "{path}: {status:?}\n{message:?}");
+                let details = status.get_error_details();
+                let info = details.error_info().unwrap_or_else(|| panic!("{path}: no ErrorInfo: {status:?}"));
+                assert_eq!(info.domain, "patchplane.v1");
+                assert!(!info.reason.is_empty() && !status.message().is_empty());
+                if code == Code::InvalidArgument {
+                    assert!(
+                        details.bad_request().is_some_and(|bad| !bad.field_violations[0].field.is_empty()),
+                        "{status:?}"
+                    );
+                }
+            }
+        }
+    }
+    for (method, codes) in &seen {
+        println!("{method}: {codes:?}");
+        assert!(codes.contains_key("Ok"), "{method}: no message got through: {codes:?}");
+    }
+    // Whatever was started ends, and says how, also where many operations want the same nodes.
+    let everywhere = ListPatchOperationsRequest { parent: "accounts/-/regions/-".to_owned(), ..Default::default() };
+    let started = Listing::collect(world.client.list_patch_operations(everywhere)).await.unwrap().items;
+    assert!(started.len() > 20, "only {} operations were started", started.len());
+    for operation in started {
+        let ended = world.finish(&operation.name).await;
+        assert!(!ended.explanation.is_empty(), "{ended:?}");
+    }
+}
+
+fn duration(pool: &DescriptorPool, seconds: i64) -> DynamicMessage {
+    let mut duration = DynamicMessage::new(pool.get_message_by_name("google.protobuf.Duration").unwrap());
+    duration.set_field_by_name("seconds", Value::I64(seconds));
+    duration
+}
