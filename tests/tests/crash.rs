@@ -51,6 +51,7 @@ async fn crashed_at(point: CrashPoint) -> (usize, usize) {
     // A caller that gets no answer sends the same again, also to the server that comes after the crash.
     let answer = world.client.patch_operations().create_patch_operation(request.clone()).await;
     assert_eq!(answer.is_ok(), point.commit > 1, "{point:?}: only the first commit is the request's");
+    world.settle().await;
     while !world.has_crashed().await {
         assert!(world.step().await, "{point:?} is never reached");
     }

@@ -28,7 +28,8 @@ impl Clock {
         Timestamp::try_from(self.time.now()).unwrap_or(Timestamp::MAX)
     }
 
-    pub async fn sleep(&self, duration: Duration) {
-        self.sleep.sleep(duration).await;
+    /// A sleep that counts as woken until it is dropped.
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.sleep.sleep(duration)
     }
 }

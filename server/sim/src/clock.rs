@@ -28,7 +28,7 @@ struct Manual {
     next_id: u64,
     /// Futures that wait for a time, in the order of their deadlines.
     sleepers: BTreeMap<(Timestamp, u64), Option<Waker>>,
-    /// Futures whose time has come and which were neither polled since nor dropped.
+    /// Futures whose time has come and which were not dropped since: who was woken has gone on only then.
     woken: BTreeSet<u64>,
 }
 
@@ -73,7 +73,8 @@ impl SimClock {
         Some(deadline)
     }
 
-    /// How many sleepers were woken and have not run since: a driver of a manual clock looks at the world when it is 0.
+    /// How many sleepers were woken and have not gone on since, dropping their sleep: a driver of a manual clock looks at
+    /// the world when it is 0.
     pub fn unpolled_wakes(&self) -> usize {
         match &*self.0 {
             Mode::Scaled { .. } => 0,
@@ -143,7 +144,6 @@ impl Future for ManualSleep {
         let Mode::Manual(manual) = &*self.clock.0 else { return Poll::Ready(()) };
         let mut manual = lock(manual);
         if self.deadline <= manual.now {
-            manual.woken.remove(&self.id);
             return Poll::Ready(());
         }
         manual.sleepers.insert((self.deadline, self.id), Some(context.waker().clone()));

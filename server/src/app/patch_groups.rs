@@ -133,14 +133,14 @@ impl App {
     pub async fn attach_baseline(&self, who: &Caller, attach: AttachBaseline) -> Result<Attached> {
         who.may(Action::AttachBaseline, &attach.group.location)?;
         if attach.mutation.validate_only {
-            let (plan, ..) = self.plan_attach(&attach).await?;
+            let (plan, ..) = self.plan_attach(&attach, false).await?;
             return Ok(Attached { group: self.patch_group(&attach.group).await?, plan, replayed: false });
         }
         let Begun::Go(mut progress) = self.begin(who, "AttachBaseline", &attach.mutation).await? else {
             let group = self.patch_group(&attach.group).await?;
             return Ok(Attached { group, plan: Plan::default(), replayed: true });
         };
-        let (plan, baseline, replaced) = self.plan_attach(&attach).await?;
+        let (plan, baseline, replaced) = self.plan_attach(&attach, progress.continued()).await?;
         if !progress.continued() {
             expect_plan(&attach.mutation, &plan)?;
         }
@@ -163,12 +163,18 @@ impl App {
         Ok(Attached { group: self.patch_group(&attach.group).await?, plan, replayed: false })
     }
 
-    /// What attaching would change, the baseline, and the one that it takes the place of.
-    async fn plan_attach(&self, attach: &AttachBaseline) -> Result<(Plan, BaselineSummary, Option<BaselineSummary>)> {
+    /// What attaching would change, the baseline, and the one that it takes the place of. A `continued` attempt has had its
+    /// etag checked, and may have changed the group itself since.
+    async fn plan_attach(
+        &self,
+        attach: &AttachBaseline,
+        continued: bool,
+    ) -> Result<(Plan, BaselineSummary, Option<BaselineSummary>)> {
         let AttachBaseline { group, baseline: name, replace, etag, .. } = attach;
         let baseline = self.baseline(name).await?.summary;
         let now = self.patch_group(group).await?;
         if let Some(etag) = etag
+            && !continued
             && *etag != now.etag()
         {
             return Err(Error::Aborted {

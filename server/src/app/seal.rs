@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// How long a token is good.
 const GOOD_FOR: SignedDuration = SignedDuration::from_hours(24);
 const NONCE: usize = 12;
+/// The longest token that is looked at, in characters.
+const LONGEST: usize = 4096;
 
 /// Seals and opens tokens.
 pub(super) struct Sealer(RandomizedNonceKey);
@@ -48,6 +50,9 @@ impl Sealer {
         token: &str,
         now: Timestamp,
     ) -> Option<T> {
+        if token.len() > LONGEST {
+            return None;
+        }
         let mut bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         if bytes.len() <= NONCE {
             return None;

@@ -202,8 +202,6 @@ pub struct TargetCounts {
 // === impl Spec ===
 
 impl Spec {
-    pub const DEFAULT_CONCURRENCY: InstanceLimit = InstanceLimit::Percent(10);
-    pub const DEFAULT_MAX_FAILURES: InstanceLimit = InstanceLimit::Percent(5);
     pub const DEFAULT_MAX_DURATION: SignedDuration = SignedDuration::from_hours(6);
     pub const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
     pub const DEFAULT_MAX_TARGETS: usize = 500;
@@ -211,6 +209,22 @@ impl Spec {
     /// Documents of AWS allow a patching step two hours (S 6.1.17), delivery takes up to ten minutes, verification twenty.
     pub const SHORTEST_INSTALL: SignedDuration = SignedDuration::from_hours(3);
     pub const SHORTEST_SCAN: SignedDuration = SignedDuration::from_mins(10);
+
+    /// How many at once when nothing is said: a scan changes nothing, an install goes by tenths.
+    pub fn default_concurrency(kind: Kind) -> InstanceLimit {
+        match kind {
+            Kind::Scan => InstanceLimit::Percent(100),
+            Kind::Install => InstanceLimit::Percent(10),
+        }
+    }
+
+    /// How many may fail when nothing is said: a failing scan keeps no other from being made.
+    pub fn default_max_failures(kind: Kind) -> InstanceLimit {
+        match kind {
+            Kind::Scan => InstanceLimit::Percent(100),
+            Kind::Install => InstanceLimit::Percent(5),
+        }
+    }
 
     /// How many targets are worked on at once.
     pub fn concurrency(&self, targets: usize) -> usize {

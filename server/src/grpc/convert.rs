@@ -17,17 +17,12 @@ use std::collections::BTreeSet;
 
 /// The most instance ids in one request.
 const MOST_INSTANCES: usize = 1000;
-/// The longest token that is looked at.
-const LONGEST_TOKEN: usize = 4096;
 
 pub(super) fn time(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 pub(super) fn paging(page_size: i32, token: String, default: u32, max: u32) -> Result<Paging, Invalid> {
-    if token.len() > LONGEST_TOKEN {
-        return Err(Invalid::new("page_token", "is not one of this server's"));
-    }
     Ok(Paging { size: PageSize::parse(page_size, default, max)?, token: Some(token).filter(|token| !token.is_empty()) })
 }
 

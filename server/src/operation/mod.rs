@@ -87,10 +87,9 @@ impl Engine {
 
 impl Inner {
     /// Sleeps as one who does not work.
-    async fn rest(&self, until: Timestamp) {
+    fn rest(&self, until: Timestamp) -> impl Future<Output = ()> + Send + use<> {
         let wait = until.duration_since(self.clock.now());
-        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
-        self.clock.sleep(wait).await;
+        self.clock.sleep(Duration::try_from(wait).unwrap_or(Duration::ZERO))
     }
 }
 
@@ -118,12 +117,13 @@ async fn drive(inner: &Inner, id: OperationId, busy: Busy<'_>) {
                 inner.clock.now().checked_add(PAUSE).unwrap_or(Timestamp::MAX)
             }
         };
-        // The sleep is entered before the work is counted off: the clock always sees one of the two.
+        // The sleep is entered before the work is counted off, and left after it is counted on: whoever looks sees one of
+        // the two.
         let mut sleep = std::pin::pin!(inner.rest(until));
         let entered = futures::poll!(sleep.as_mut()).is_ready();
         if !entered {
             drop(busy.take());
-            sleep.await;
+            sleep.as_mut().await;
             inner.busy.send_modify(|count| *count += 1);
             busy = Some(Busy(&inner.busy));
         }

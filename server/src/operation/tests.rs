@@ -35,8 +35,8 @@ fn saved(kind: Kind, targets: usize) -> Saved {
             kind,
             targets: TargetSelection { all_managed: true, ..TargetSelection::default() },
             reboot_option: (kind == Kind::Install).then_some(RebootOption::RebootIfNeeded),
-            concurrency: Spec::DEFAULT_CONCURRENCY,
-            max_failures: Spec::DEFAULT_MAX_FAILURES,
+            concurrency: Spec::default_concurrency(kind),
+            max_failures: Spec::default_max_failures(kind),
             max_duration: Spec::DEFAULT_MAX_DURATION,
             max_targets: 500,
             note: String::new(),
@@ -85,8 +85,8 @@ fn dispatched(step: &Step) -> usize {
 #[test]
 fn batches_fit_the_concurrency_and_never_exceed_fifty() {
     for (targets, concurrency, expected) in [
-        (1, Spec::DEFAULT_CONCURRENCY, 1),
-        (30, Spec::DEFAULT_CONCURRENCY, 3),
+        (1, Spec::default_concurrency(Kind::Install), 1),
+        (30, Spec::default_concurrency(Kind::Install), 3),
         (30, InstanceLimit::Count(7), 7),
         (2000, InstanceLimit::Percent(100), MAX_BATCH),
     ] {
