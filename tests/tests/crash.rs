@@ -1,5 +1,6 @@
 //! A crash at each store write of an install, before and after the write took effect, and a restart: no node is ever
 //! installed twice, no accepted operation is lost, and each says how it ended.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::{
     CreatePatchOperationRequest, InstanceLimit, instance_limit::Amount, patch_operation::State,
@@ -96,7 +97,7 @@ async fn a_crash_at_any_store_write_installs_nothing_twice() {
     for commit in 1..=commits {
         for committed in [false, true] {
             let point = CrashPoint { commit, committed };
-            let (_, unknown) = crashed_at(point).await;
+            let (_, unknown) = Box::pin(crashed_at(point)).await;
             if unknown > 0 {
                 unproven.push((commit, committed, unknown));
             }
