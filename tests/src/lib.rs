@@ -7,8 +7,8 @@ use patchplane_aws::Aws;
 use patchplane_client::{
     Client,
     api::{
-        CreatePatchOperationRequest, GetPatchOperationRequest, InstanceLimit, ListPatchOperationTargetsRequest,
-        PatchOperation, PatchOperationTarget, Rollout, TargetSelection,
+        AttachBaselineRequest, CreatePatchOperationRequest, GetPatchOperationRequest, InstanceLimit,
+        ListPatchOperationTargetsRequest, PatchGroup, PatchOperation, PatchOperationTarget, Rollout, TargetSelection,
         instance_limit::Amount,
         patch_operation::{Kind, RebootOption},
     },
@@ -18,7 +18,7 @@ use patchplane_server::{
     server::{Server, simulated},
     store::{CrashPoint, Store},
 };
-use patchplane_sim::{SimClock, SimLocation, Simulation};
+use patchplane_sim::{Fault, FaultKind, SimClock, SimLocation, Simulation};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
@@ -27,7 +27,11 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
 
 /// The account and Region that tests work in unless they say otherwise.
 pub const ACCOUNT: &str = "111122223333";
@@ -37,6 +41,8 @@ pub const PARENT: &str = "accounts/111122223333/regions/us-east-1";
 
 /// How long, in real time, a server may take to come to rest before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long, in real time, nothing moves before a call is taken to wait for the clock.
+const QUIET: Duration = Duration::from_millis(20);
 /// How often the clock may jump before an operation must have ended.
 const MOST_JUMPS: usize = 20_000;
 
@@ -111,12 +117,15 @@ impl World {
         self.store().check().await.is_err()
     }
 
-    /// Waits, in real time, until the server has nothing to do before the clock moves.
+    /// Waits, in real time, until the server has nothing to do before the clock moves. Pauses in the midst of a call of
+    /// AWS (the SDK tries again later, a request travels) pass meanwhile.
     pub async fn settle(&self) {
         let mut busy = self.server.app().engine().busy();
         let rest = async {
             loop {
-                busy.wait_for(|busy| *busy == 0).await.unwrap();
+                while tokio::time::timeout(QUIET, busy.wait_for(|busy| *busy == 0)).await.is_err() {
+                    self.simulation.clock().advance_to_next();
+                }
                 if self.simulation.clock().unpolled_wakes() == 0 && *busy.borrow() == 0 {
                     return;
                 }
@@ -145,6 +154,39 @@ impl World {
             assert!(self.step().await, "{name} is {:?} and nothing is going on", operation.state());
         }
         panic!("{name} does not end");
+    }
+
+    /// Awaits a call in whose midst the clock must move: the SDK pauses before it tries again.
+    pub async fn patiently<T>(&self, call: impl Future<Output = T>) -> T {
+        let mut call = std::pin::pin!(call);
+        loop {
+            match tokio::time::timeout(QUIET, call.as_mut()).await {
+                Ok(answer) => return answer,
+                Err(_) => self.simulation.clock().advance_to_next(),
+            };
+        }
+    }
+
+    /// Creates an operation.
+    pub async fn create(&self, request: CreatePatchOperationRequest) -> PatchOperation {
+        let created = self.client.patch_operations().create_patch_operation(request).await.unwrap();
+        created.into_inner().patch_operation.unwrap()
+    }
+
+    /// Creates an operation and sees it to its end.
+    pub async fn run(&self, request: CreatePatchOperationRequest) -> PatchOperation {
+        let name = self.create(request).await.name;
+        self.finish(&name).await
+    }
+
+    /// Attaches a baseline in the usual location.
+    pub async fn attach(&self, group: &str, baseline_id: &str) -> PatchGroup {
+        let request = AttachBaselineRequest {
+            name: format!("{PARENT}/patchGroups/{group}"),
+            baseline: format!("{PARENT}/baselines/{baseline_id}"),
+            ..AttachBaselineRequest::default()
+        };
+        self.client.attach_baseline(request).await.unwrap().patch_group.unwrap()
     }
 
     pub async fn operation(&self, name: &str) -> PatchOperation {
@@ -204,6 +246,21 @@ pub fn request(operation: PatchOperation) -> CreatePatchOperationRequest {
 
 pub fn groups(group: &str) -> TargetSelection {
     TargetSelection { patch_groups: vec![group.to_owned()], ..TargetSelection::default() }
+}
+
+/// This goes wrong in every location, so many times.
+pub fn fault(operation: &str, kind: FaultKind, times: u32) -> Fault {
+    Fault { location: None, operation: Some(operation.to_owned()), skip: 0, times, kind }
+}
+
+/// What a refusal tells a machine: the code, the reason, and the fields that are wrong.
+pub fn refusal(status: &Status) -> (Code, String, Vec<String>) {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo with {status:?}"));
+    assert_eq!(info.domain, "patchplane.v1", "{status:?}");
+    let fields =
+        details.bad_request().map(|bad| bad.field_violations.iter().map(|wrong| wrong.field.clone()).collect());
+    (status.code(), info.reason.clone(), fields.unwrap_or_default())
 }
 
 /// Serves over a pipe in memory: no port, no socket.

@@ -1,0 +1,306 @@
+//! Lists, page by page: every row once and in order, tokens that fit their own list alone, and locations that cannot be
+//! asked named instead of missing in silence.
+#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
+
+use patchplane_client::api::{
+    ListBaselinesRequest, ListInstancePatchesRequest, ListInstancesRequest, ListPatchGroupsRequest,
+    ListPatchOperationTargetsRequest, ListPatchOperationsRequest, Unreachable, baseline::Owner,
+};
+use patchplane_server::server::simulated::LOCATIONS;
+use patchplane_sim::{Fault, FaultKind};
+use patchplane_tests::{ACCOUNT, PARENT, REGION, World, refusal, scan};
+use std::collections::BTreeSet;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+const EVERYWHERE: &str = "accounts/-/regions/-";
+const SIZES: [i32; 5] = [1, 2, 3, 0, i32::MAX];
+
+/// A page: the names of its rows, the next token, and what was left out.
+type Page = (Vec<String>, String, Vec<Unreachable>);
+
+/// The lists over locations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum List {
+    Baselines,
+    Groups,
+    Instances,
+    Operations,
+}
+
+const LISTS: [List; 4] = [List::Baselines, List::Groups, List::Instances, List::Operations];
+
+impl List {
+    /// What a page holds at most, and what it holds when nothing is said.
+    fn most(self) -> usize {
+        if self == Self::Baselines { 100 } else { 200 }
+    }
+
+    async fn page(self, world: &World, parent: &str, page_size: i32, page_token: &str) -> Result<Page, Status> {
+        let (parent, page_token) = (parent.to_owned(), page_token.to_owned());
+        macro_rules! page {
+            ($service:ident.$method:ident($request:ident) -> $rows:ident) => {{
+                let request = $request { parent, page_size, page_token, ..Default::default() };
+                let page = world.patiently(world.client.$service().$method(request)).await?.into_inner();
+                Ok((page.$rows.into_iter().map(|row| row.name).collect(), page.next_page_token, page.unreachable))
+            }};
+        }
+        #[expect(clippy::needless_update, reason = "the macro serves requests with and without filters")]
+        match self {
+            Self::Baselines => page!(baselines.list_baselines(ListBaselinesRequest) -> baselines),
+            Self::Groups => page!(patch_groups.list_patch_groups(ListPatchGroupsRequest) -> patch_groups),
+            Self::Instances => page!(instances.list_instances(ListInstancesRequest) -> instances),
+            Self::Operations => {
+                page!(patch_operations.list_patch_operations(ListPatchOperationsRequest) -> patch_operations)
+            }
+        }
+    }
+
+    /// All pages, one after the other.
+    async fn all(self, world: &World, parent: &str, page_size: i32) -> (Vec<String>, Vec<Unreachable>) {
+        let most = match page_size {
+            0 => 50,
+            size => usize::try_from(size).unwrap().min(self.most()),
+        };
+        let (mut rows, mut gaps, mut token) = (Vec::new(), Vec::new(), String::new());
+        loop {
+            let (page, next, unreachable) = self.page(world, parent, page_size, &token).await.unwrap();
+            assert!(page.len() <= most, "{self:?}: {} rows on a page of {most}", page.len());
+            rows.extend(page);
+            gaps.extend(unreachable);
+            if next.is_empty() {
+                return (rows, gaps);
+            }
+            assert_ne!(next, token);
+            token = next;
+        }
+    }
+}
+
+fn location(account: &str, region: &str) -> String {
+    format!("accounts/{account}/regions/{region}")
+}
+
+/// The showcase with two operations in each location that has groups, each at a time of its own.
+async fn world() -> World {
+    let world = World::showcase().await;
+    for _ in 0..2 {
+        for (account, region, group) in
+            [(ACCOUNT, REGION, "db"), (ACCOUNT, "eu-central-1", "shop"), ("444455556666", "eu-central-1", "data")]
+        {
+            let mut request = scan(group);
+            request.parent = location(account, region);
+            let name = world.create(request).await.name;
+            world.finish(&name).await;
+        }
+    }
+    world
+}
+
+#[tokio::test]
+async fn pages_of_any_size_bring_every_row_once_and_in_order() {
+    let world = world().await;
+    for (list, expected) in
+        [(List::Baselines, 4 * 17), (List::Groups, 4), (List::Instances, 17 + 3 + 2 + 3), (List::Operations, 6)]
+    {
+        let (whole, gaps) = list.all(&world, EVERYWHERE, i32::MAX).await;
+        assert_eq!((whole.len(), gaps), (expected, vec![]), "{list:?}: {whole:#?}");
+        let unique: BTreeSet<&String> = whole.iter().collect();
+        assert_eq!(unique.len(), whole.len(), "{list:?}");
+        for page_size in SIZES {
+            assert_eq!(list.all(&world, EVERYWHERE, page_size).await.0, whole, "{list:?} by {page_size}");
+        }
+
+        // Locations follow each other by name, and each location's part is what it answers alone.
+        let mut parts = Vec::new();
+        for (account, region) in LOCATIONS {
+            let parent = location(account, region);
+            let (part, _) = list.all(&world, &parent, 2).await;
+            assert!(part.iter().all(|name| name.starts_with(&format!("{parent}/"))));
+            match list {
+                List::Operations => assert!(part.is_sorted_by(|a, b| a > b), "newest first: {part:?}"),
+                List::Groups | List::Instances => assert!(part.is_sorted(), "{part:?}"),
+                List::Baselines => {}
+            }
+            parts.extend(part);
+        }
+        assert_eq!(parts, whole, "{list:?}");
+        let (account, _) = list.all(&world, &format!("accounts/{ACCOUNT}/regions/-"), 3).await;
+        let own = |name: &&String| name.starts_with(&format!("accounts/{ACCOUNT}/"));
+        assert_eq!(account, whole.iter().filter(own).cloned().collect::<Vec<_>>(), "{list:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_goes_on_in_its_own_list_alone() {
+    let world = world().await;
+    for list in LISTS {
+        let (_, token, _) = list.page(&world, EVERYWHERE, 1, "").await.unwrap();
+        assert!(!token.is_empty(), "{list:?}");
+        // The size of the page may change, the question may not.
+        let (rest, _, _) = list.page(&world, EVERYWHERE, i32::MAX, &token).await.unwrap();
+        assert!(!rest.is_empty());
+        for parent in [PARENT.to_owned(), format!("accounts/{ACCOUNT}/regions/-")] {
+            bad_token(list.page(&world, &parent, 1, &token).await.map(|_| ()));
+        }
+        for other in LISTS.into_iter().filter(|other| *other != list) {
+            bad_token(other.page(&world, EVERYWHERE, 1, &token).await.map(|_| ()));
+        }
+        let mut forged = token.clone().into_bytes();
+        forged[20] = if forged[20] == b'A' { b'B' } else { b'A' };
+        bad_token(list.page(&world, EVERYWHERE, 1, &String::from_utf8(forged).unwrap()).await.map(|_| ()));
+    }
+
+    // Filters belong to the question, too.
+    let (_, token, _) = List::Baselines.page(&world, EVERYWHERE, 1, "").await.unwrap();
+    let request = ListBaselinesRequest {
+        parent: EVERYWHERE.to_owned(),
+        page_token: token,
+        owner: Owner::Aws.into(),
+        ..ListBaselinesRequest::default()
+    };
+    bad_token(world.client.baselines().list_baselines(request).await.map(|_| ()));
+    let (_, page_token, _) = List::Instances.page(&world, PARENT, 1, "").await.unwrap();
+    let (parent, patch_group) = (PARENT.to_owned(), "db".to_owned());
+    let request = ListInstancesRequest { parent, page_token, patch_group, ..ListInstancesRequest::default() };
+    bad_token(world.client.instances().list_instances(request).await.map(|_| ()));
+}
+
+fn bad_token(answer: Result<(), Status>) {
+    let expected = (Code::InvalidArgument, "PAGE_TOKEN_INVALID".to_owned(), vec!["page_token".to_owned()]);
+    assert_eq!(refusal(&answer.unwrap_err()), expected);
+}
+
+#[tokio::test]
+async fn a_token_is_good_after_a_restart_and_for_a_day() {
+    let world = world().await;
+    let mut tokens = Vec::new();
+    for list in LISTS {
+        let (_, token, _) = list.page(&world, EVERYWHERE, 1, "").await.unwrap();
+        tokens.push((list, token.clone(), list.page(&world, EVERYWHERE, 2, &token).await.unwrap().0));
+    }
+    let world = world.restart().await;
+    let hour = std::time::Duration::from_secs(3600);
+    for (hours, good) in [(0, true), (23, true), (2, false)] {
+        world.simulation.clock().advance(hour * hours);
+        for (list, token, expected) in &tokens {
+            match list.page(&world, EVERYWHERE, 2, token).await {
+                Ok((rows, _, _)) => assert!(good && rows == *expected, "{list:?}"),
+                Err(refused) => {
+                    assert!(!good, "{list:?}: {refused:?}");
+                    bad_token(Err(refused));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_location_that_cannot_be_asked_is_named_and_the_others_are_there() {
+    // The table of errors of the design: code and reason of each failure of AWS.
+    for (kind, code, reason) in [
+        (FaultKind::Unreachable, Code::Unavailable, "AWS_UNREACHABLE"),
+        (FaultKind::ServerError, Code::Unavailable, "AWS_UNREACHABLE"),
+        (FaultKind::Throttle, Code::Unavailable, "AWS_THROTTLED"),
+        (FaultKind::Deny, Code::FailedPrecondition, "AWS_ACCESS_DENIED"),
+    ] {
+        let world = world().await;
+        let lost = location(ACCOUNT, REGION);
+        let mut complete = Vec::new();
+        for list in LISTS {
+            complete.push((list, list.all(&world, EVERYWHERE, 0).await.0));
+        }
+        let here = Some((ACCOUNT.to_owned(), REGION.to_owned()));
+        world.simulation.inject(Fault { location: here, operation: None, skip: 0, times: u32::MAX, kind });
+        for (list, complete) in complete {
+            if list == List::Operations {
+                // Our own records: AWS is not asked.
+                assert_eq!(list.all(&world, EVERYWHERE, 2).await, (complete, vec![]));
+                continue;
+            }
+            let others: Vec<_> = complete.into_iter().filter(|name| !name.starts_with(&format!("{lost}/"))).collect();
+            for page_size in [0, 2] {
+                let (rows, gaps) = list.all(&world, EVERYWHERE, page_size).await;
+                assert_eq!(rows, others, "{list:?} {kind:?}");
+                let gaps: Vec<_> = gaps.iter().map(|gap| (gap.location.as_str(), gap.reason.as_str())).collect();
+                assert_eq!(gaps, [(lost.as_str(), reason)], "{list:?} {kind:?}");
+            }
+            let refused = list.page(&world, &lost, 0, "").await.unwrap_err();
+            assert_eq!(refusal(&refused), (code, reason.to_owned(), vec![]), "{list:?} {kind:?}");
+            let details = refused.get_error_details();
+            let action = &details.error_info().unwrap().metadata["aws_action"];
+            assert!(action.starts_with("ssm:") || action.starts_with("ec2:"), "{action}");
+            assert_eq!(details.retry_info().is_some(), code == Code::Unavailable, "{refused:?}");
+            assert_eq!(details.precondition_failure().is_some(), code == Code::FailedPrecondition, "{refused:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn patches_and_targets_come_in_pages_too() {
+    let world = World::start().await;
+    world.account().add_nodes(7).in_group("web").missing_patches(15).create();
+    let operation = world.run(scan("web")).await.name;
+    let targets: Vec<String> = world.targets(&operation).await.into_iter().map(|target| target.name).collect();
+    assert_eq!(targets.len(), 7);
+    assert!(targets.is_sorted());
+    for page_size in SIZES {
+        let (mut rows, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = ListPatchOperationTargetsRequest {
+                parent: operation.clone(),
+                page_size,
+                page_token: page_token.clone(),
+            };
+            let answer = world.client.patch_operations().list_patch_operation_targets(request).await.unwrap();
+            let page = answer.into_inner();
+            assert!(page_size == 0 || page.targets.len() <= usize::try_from(page_size).unwrap());
+            rows.extend(page.targets.into_iter().map(|target| target.name));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(rows, targets, "by {page_size}");
+    }
+
+    let id = targets[0].rsplit('/').next().unwrap();
+    let mut whole = Vec::new();
+    // AWS answers 10 to 100 (S 1.23).
+    for (page_size, most) in [(i32::MAX, 100), (1, 10), (10, 10), (11, 11), (0, 50)] {
+        let (mut rows, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let parent = format!("{PARENT}/instances/{id}");
+            let state = String::new();
+            let request = ListInstancePatchesRequest { parent, page_size, page_token, state };
+            let page = world.client.instances().list_instance_patches(request).await.unwrap().into_inner();
+            assert!(page.patches.len() <= most);
+            rows.extend(page.patches);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert!(rows.len() > 20, "more than one page of ten: {}", rows.len());
+        if whole.is_empty() {
+            whole.clone_from(&rows);
+        }
+        assert_eq!(rows, whole, "by {page_size}");
+    }
+
+    // A token of one node's patches, or of one operation's targets, is not good for another's.
+    let request = ListPatchOperationTargetsRequest { parent: operation.clone(), page_size: 1, ..Default::default() };
+    let page = world.client.patch_operations().list_patch_operation_targets(request).await.unwrap().into_inner();
+    let other = world.run(scan("web")).await.name;
+    let page_token = page.next_page_token;
+    let request = ListPatchOperationTargetsRequest { parent: other, page_token, ..Default::default() };
+    bad_token(world.client.patch_operations().list_patch_operation_targets(request).await.map(|_| ()));
+    let patches = |n: usize, page_token: String| ListInstancePatchesRequest {
+        parent: format!("{PARENT}/instances/{}", targets[n].rsplit('/').next().unwrap()),
+        page_size: 10,
+        page_token,
+        ..ListInstancePatchesRequest::default()
+    };
+    let page = world.client.instances().list_instance_patches(patches(0, String::new())).await.unwrap().into_inner();
+    bad_token(world.client.instances().list_instance_patches(patches(1, page.next_page_token)).await.map(|_| ()));
+}
