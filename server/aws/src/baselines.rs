@@ -8,6 +8,7 @@ use crate::{
 use aws_sdk_ssm::{operation::get_patch_baseline::GetPatchBaselineOutput, types};
 use patchplane_rules::{
     ApprovalDate, ApprovalRule, Baseline, BaselineId, BaselineOwner, BaselineSummary, OperatingSystem, PatchFilter,
+    PatchSource,
 };
 
 impl Aws {
@@ -96,6 +97,10 @@ fn baseline(summary: BaselineSummary, answer: GetPatchBaselineOutput) -> Baselin
             .rejected_patches_action()
             .map_or("ALLOW_AS_DEPENDENCY", |action| action.as_str())
             .to_owned(),
+        sources: answer.sources().iter().map(source).collect(),
+        available_security_updates: answer
+            .available_security_updates_compliance_status()
+            .map(|status| status.as_str().to_owned()),
         patch_groups: answer.patch_groups().iter().filter_map(|group| values::key(Some(group))).collect(),
         created: values::timestamp(answer.created_date()),
         modified: values::timestamp(answer.modified_date()),
@@ -122,6 +127,14 @@ fn filters(group: Option<&types::PatchFilterGroup>) -> Vec<PatchFilter> {
         .iter()
         .map(|filter| PatchFilter { key: filter.key().as_str().to_owned(), values: filter.values().to_vec() })
         .collect()
+}
+
+fn source(source: &types::PatchSource) -> PatchSource {
+    PatchSource {
+        name: source.name().to_owned(),
+        products: source.products().to_vec(),
+        configuration: source.configuration().to_owned(),
+    }
 }
 
 fn level(level: Option<&types::PatchComplianceLevel>) -> String {

@@ -278,6 +278,8 @@ mod tests {
             approved_patches_enable_non_security: false,
             rejected_patches: vec![],
             rejected_patches_action: "ALLOW_AS_DEPENDENCY".into(),
+            sources: vec![],
+            available_security_updates: None,
             patch_groups: vec![],
             created: None,
             modified: None,

@@ -43,9 +43,23 @@ pub struct Baseline {
     pub rejected_patches: Vec<String>,
     /// `ALLOW_AS_DEPENDENCY` or `BLOCK`.
     pub rejected_patches_action: String,
+    /// Linux: the repositories to patch from instead of the node's own (S 4.5.10).
+    pub sources: Vec<PatchSource>,
+    /// Windows: `COMPLIANT` or `NON_COMPLIANT`, how security updates count that are out and not approved (S 4.4.10).
+    pub available_security_updates: Option<String>,
     pub patch_groups: Vec<PatchGroupName>,
     pub created: Option<Timestamp>,
     pub modified: Option<Timestamp>,
+}
+
+/// A repository that takes the place of the nodes' own for the time of a run (S 4.5.10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatchSource {
+    pub name: String,
+    /// The releases of the operating system that it is for, such as `AmazonLinux2`.
+    pub products: Vec<String>,
+    /// The repository's configuration as the package manager takes it; may hold secrets.
+    pub configuration: String,
 }
 
 /// All filters must match; within one, any value does (S 4.3.3).

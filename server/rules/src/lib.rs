@@ -16,7 +16,9 @@ pub use approval::{
     AvailablePatch, Judgement, approved_from, compare_versions, filter_matches, group_matches, judge, level_rank,
     select,
 };
-pub use baseline::{ApprovalDate, ApprovalRule, Baseline, BaselineId, BaselineOwner, BaselineSummary, PatchFilter};
+pub use baseline::{
+    ApprovalDate, ApprovalRule, Baseline, BaselineId, BaselineOwner, BaselineSummary, PatchFilter, PatchSource,
+};
 pub use compliance::{Evidence, PatchCounts, ReportedPatch, count, is_non_compliant, state_of};
 pub use instance::{
     GROUP_TAG_KEYS, InstanceId, ManagedNode, PatchGroupName, PatchSummary, PingStatus, PowerState, Sighting,

@@ -110,6 +110,8 @@ pub(crate) fn baselines(region: &str) -> Vec<Baseline> {
             approved_patches_enable_non_security: false,
             rejected_patches: Vec::new(),
             rejected_patches_action: "ALLOW_AS_DEPENDENCY".to_owned(),
+            sources: Vec::new(),
+            available_security_updates: None,
             patch_groups: Vec::new(),
             created: Some(created),
             modified: Some(created),

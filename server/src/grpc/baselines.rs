@@ -15,6 +15,7 @@ use crate::{
 use patchplane_proto::v1 as pb;
 use patchplane_rules::{
     ApprovalDate, ApprovalRule, Baseline, BaselineOwner, BaselineSummary, Invalid, OperatingSystem, PatchFilter,
+    PatchSource,
 };
 use tonic::{Request, Response, Status};
 
@@ -103,6 +104,8 @@ impl From<Observed<Baseline>> for pb::Baseline {
             approved_patches_enable_non_security,
             rejected_patches,
             rejected_patches_action,
+            sources,
+            available_security_updates,
             patch_groups,
             created,
             modified,
@@ -117,6 +120,8 @@ impl From<Observed<Baseline>> for pb::Baseline {
             approved_patches_enable_non_security,
             rejected_patches,
             rejected_patches_action,
+            sources: sources.into_iter().map(source).collect(),
+            available_security_updates_compliance_status: available_security_updates.unwrap_or_default(),
             patch_groups,
             create_time: created.map(time),
             update_time: modified.map(time),
@@ -129,6 +134,11 @@ impl From<Observed<Baseline>> for pb::Baseline {
 fn filter(filter: PatchFilter) -> pb::PatchFilter {
     let PatchFilter { key, values } = filter;
     pb::PatchFilter { key, values }
+}
+
+fn source(source: PatchSource) -> pb::PatchSource {
+    let PatchSource { name, products, configuration } = source;
+    pb::PatchSource { name, products, configuration }
 }
 
 fn rule(rule: ApprovalRule) -> pb::ApprovalRule {
