@@ -2,7 +2,8 @@
 
 use crate::{command::Command, node::Node, predefined};
 use jiff::{SignedDuration, Timestamp};
-use patchplane_rules::{Baseline, OperatingSystem};
+use patchplane_rules::{Baseline, BaselineOwner, OperatingSystem};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Commands are forgotten after 30 days (S 6.3.10).
@@ -14,7 +15,14 @@ pub(crate) struct Place {
     pub(crate) region: String,
     /// By instance id.
     pub(crate) nodes: BTreeMap<String, Node>,
+    /// AWS's, then the account's own in the order of their making.
     pub(crate) baselines: Vec<Baseline>,
+    /// How many of its own were ever made; their ids come of it.
+    pub(crate) baselines_made: u64,
+    /// SSM's tags, by the id of what is tagged (S 11.1).
+    pub(crate) tags: BTreeMap<String, BTreeMap<String, String>>,
+    /// Operation and ClientToken to the request and its answer (S 3.1.9).
+    pub(crate) tokens: BTreeMap<(String, String), (Value, Value)>,
     /// Patch group and operating system to the id of the registered baseline, as AWS calls want it (S 5.3).
     pub(crate) groups: BTreeMap<(String, String), String>,
     /// Oldest first.
@@ -53,6 +61,9 @@ impl Place {
             region: region.to_owned(),
             nodes: BTreeMap::new(),
             baselines: predefined::baselines(region),
+            baselines_made: 0,
+            tags: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             groups: BTreeMap::new(),
             commands: Vec::new(),
             agenda: BTreeMap::new(),
@@ -89,9 +100,26 @@ impl Place {
         self.baselines.iter().find(|b| b.summary.default && b.summary.operating_system == of_system)
     }
 
-    /// By ARN, or by bare id among the account's own (S 4.1.2).
+    /// By ARN, or by bare id among the account's own (S 4.1.1–2).
     pub(crate) fn baseline(&self, aws_id: &str) -> Option<&Baseline> {
-        self.baselines.iter().find(|baseline| baseline.summary.aws_id == aws_id)
+        let mine = format!(":ssm:{}:{}:patchbaseline/", self.region, self.account);
+        let bare = match aws_id.split_once(&mine) {
+            Some((partition, bare)) if partition.starts_with("arn:aws") => bare,
+            _ => aws_id,
+        };
+        self.baselines.iter().find(|baseline| baseline.summary.aws_id == bare)
+    }
+
+    pub(crate) fn own_baselines(&self) -> impl Iterator<Item = &Baseline> {
+        self.baselines.iter().filter(|baseline| baseline.summary.owner == BaselineOwner::Account)
+    }
+
+    /// Whether nothing was ever made or changed here.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.nodes.is_empty()
+            && self.groups.is_empty()
+            && self.commands.is_empty()
+            && self.baselines == predefined::baselines(&self.region)
     }
 
     pub(crate) fn command_mut(&mut self, id: &str) -> Option<&mut Command> {

@@ -136,10 +136,15 @@ impl Place {
 
     fn install_one(&mut self, index: usize, node_id: &str, kb_id: &str, at: Timestamp) {
         let missing = self.missing(node_id, at).into_iter().find(|(patch, _)| patch.kb_id == kb_id);
-        let (Some((patch, _)), Some(node)) = (missing, self.nodes.get_mut(node_id)) else { return };
-        let fails = node.install_fails;
+        let Some((patch, _)) = missing else { return };
+        let need = self.rejected_need(node_id, patch, at);
+        let Some(node) = self.nodes.get_mut(node_id) else { return };
+        let fails = node.install_fails || need.is_some_and(|(_, blocked)| blocked);
         if !fails {
             node.install(patch, at);
+            if let Some((library, _)) = need {
+                node.install(library, at);
+            }
         }
         if let Some(invocation) = self.commands[index].invocation_mut(node_id) {
             if fails { &mut invocation.failed } else { &mut invocation.installed }.push(patch.title.clone());
@@ -162,6 +167,7 @@ impl Place {
         let report = Report {
             patch_group: node.patch_group().to_owned(),
             snapshot_id: invocation.snapshot_id,
+            command_id: self.commands[index].id.clone(),
             operation: if run.install { "Install" } else { "Scan" }.to_owned(),
             reboot_option: if run.no_reboot { "NoReboot" } else { "RebootIfNeeded" }.to_owned(),
             started,

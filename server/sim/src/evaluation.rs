@@ -24,6 +24,25 @@ impl Place {
         selected
     }
 
+    /// What the installation of an update meets: a rejected update that the same build needs, and whether that stops it
+    /// or is installed along (S 4.5.7–8). Only what is on the node already, in an older build, is looked at. Windows
+    /// knows no dependencies.
+    pub(crate) fn rejected_need(
+        &self,
+        node_id: &str,
+        patch: &AvailablePatch,
+        now: Timestamp,
+    ) -> Option<(&'static AvailablePatch, bool)> {
+        let (node, baseline) = self.with_baseline(node_id)?;
+        let need = node.offers(now).into_iter().find(|other| {
+            let older = node.packages.get(&other.kb_id);
+            needs(patch, other)
+                && older.is_some_and(|package| compare_versions(other, &package.as_patch(&other.kb_id)).is_gt())
+                && judge(baseline, other, now) == Judgement::Rejected
+        })?;
+        Some((need, baseline.rejected_patches_action == "BLOCK"))
+    }
+
     /// The baseline is the one of this moment (S 5.10).
     fn with_baseline(&self, node_id: &str) -> Option<(&Node, &Baseline)> {
         let node = self.nodes.get(node_id)?;
@@ -47,7 +66,11 @@ impl Place {
             let best = judged.iter().find(|(j, _)| matches!(j, Judgement::Approved { .. })).or(judged.first());
             let (judgement, patch) = match best {
                 Some((judgement, offer)) => (judgement.clone(), *offer),
-                None => (Judgement::NotApproved { from: None }, &build),
+                // No offer any more: only a name can still reject it.
+                None => match judge(baseline, &build, now) {
+                    Judgement::Rejected => (Judgement::Rejected, &build),
+                    _ => (Judgement::NotApproved { from: None }, &build),
+                },
             };
             let level = match &judgement {
                 Judgement::Approved { compliance_level, .. } => compliance_level.as_str(),
@@ -71,11 +94,14 @@ impl Place {
             }
         }
         let rows: Vec<ReportedPatch> = rows.into_values().collect();
-        let counts = PatchCounts { not_applicable: not_applicable(node, baseline, now), ..count(&rows, false) };
+        let security_counts = baseline.available_security_updates.as_deref() == Some("NON_COMPLIANT");
+        let counts =
+            PatchCounts { not_applicable: not_applicable(node, baseline, now), ..count(&rows, security_counts) };
         Some(Report {
             patch_group: String::new(),
             baseline_id: baseline.summary.id.to_string(),
             snapshot_id: String::new(),
+            command_id: String::new(),
             operation: String::new(),
             reboot_option: String::new(),
             started: now,
@@ -85,6 +111,12 @@ impl Place {
             rows: rows.into_iter().map(ReportRow::from).collect(),
         })
     }
+}
+
+/// Packages of one build need its libraries in the same version: `openssl` needs `openssl-libs`, `curl` needs `libcurl`.
+fn needs(patch: &AvailablePatch, other: &AvailablePatch) -> bool {
+    let library = other.name == format!("{}-libs", patch.name) || other.name == format!("lib{}", patch.name);
+    library && other.arch == patch.arch && compare_versions(other, patch).is_eq()
 }
 
 /// CVE ids are known for missing and failed patches only (S 8.1.4); what is not in the baseline has no classification
@@ -118,8 +150,8 @@ fn not_applicable(node: &Node, baseline: &Baseline, now: Timestamp) -> u32 {
 }
 
 impl From<ReportedPatch> for ReportRow {
-    fn from(ReportedPatch { patch, compliance_level: _ }: ReportedPatch) -> Self {
+    fn from(ReportedPatch { patch, compliance_level }: ReportedPatch) -> Self {
         let InstancePatch { title, kb_id, classification, severity, state, installed_time, cve_ids } = patch;
-        Self { title, kb_id, classification, severity, state, installed: installed_time, cve_ids }
+        Self { title, kb_id, classification, severity, state, installed: installed_time, cve_ids, compliance_level }
     }
 }

@@ -21,6 +21,7 @@ pub struct NodeBuilder {
     group: Option<String>,
     tags: BTreeMap<String, String>,
     missing: usize,
+    missing_named: Vec<String>,
     running: bool,
     managed: bool,
     offline: bool,
@@ -39,6 +40,7 @@ impl NodeBuilder {
             group: None,
             tags: BTreeMap::new(),
             missing: 0,
+            missing_named: Vec::new(),
             running: true,
             managed: true,
             offline: false,
@@ -79,6 +81,12 @@ impl NodeBuilder {
     /// (about 100 for Amazon Linux 2, 40 for Amazon Linux 2023, 5 for Windows).
     pub fn missing_patches(self, k: usize) -> Self {
         Self { missing: k, ..self }
+    }
+
+    /// These updates are out and not installed, whatever the baseline says of them: by KB id, as `curl.x86_64`.
+    pub fn missing_updates(mut self, kb_ids: &[&str]) -> Self {
+        self.missing_named.extend(kb_ids.iter().map(|&id| id.to_owned()));
+        self
     }
 
     pub fn stopped(self) -> Self {
@@ -159,7 +167,7 @@ impl NodeBuilder {
             metadata_tags: self.metadata_tags,
             install_fails: self.install_fails,
             tags,
-            packages: packages(place, self.platform, self.missing, now, &mut dice),
+            packages: packages(place, self.platform, self.missing, &self.missing_named, now, &mut dice),
             agent: Agent { started: launched, extra_ping: None, silent_since, lost: self.offline, busy_with: None },
             report: None,
             installs: 0,
@@ -169,11 +177,13 @@ impl NodeBuilder {
     }
 }
 
-/// What is installed: of the approved updates all but `missing` (those in an older build), and some others.
+/// What is installed: of the approved updates all but `missing` and those named (these in an older build), and some
+/// others.
 fn packages(
     place: &Place,
     platform: Platform,
     missing: usize,
+    named: &[String],
     now: Timestamp,
     dice: &mut Dice,
 ) -> BTreeMap<String, Package> {
@@ -192,10 +202,20 @@ fn packages(
         (installed, other) = (u64::MAX, u64::MAX);
     }
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let is_named = |patch: &&AvailablePatch| named.contains(&patch.kb_id);
+    approved.retain(|patch| !is_named(patch));
+    others.retain(|patch| !is_named(patch));
     let lacking = missing.min(approved.len());
     let mut packages = BTreeMap::new();
     let when = |dice: &mut Dice| crate::clock::earlier(now, dice.between(2 * 86_400, 90 * 86_400));
-    for patch in &approved[..lacking] {
+    let mut wanted: BTreeMap<&str, &AvailablePatch> = BTreeMap::new();
+    for patch in offers.iter().copied().filter(is_named) {
+        let newest = wanted.entry(&patch.kb_id).or_insert(patch);
+        if compare_versions(patch, newest).is_gt() {
+            *newest = patch;
+        }
+    }
+    for patch in approved[..lacking].iter().copied().chain(wanted.into_values()) {
         if platform.is_windows() {
             continue;
         }
@@ -219,11 +239,12 @@ fn scan_in_the_past(place: &mut Place, id: &str, now: Timestamp) {
     let mut dice = Dice::new(place.seed, &["earlier scan", id]);
     let Some(found) = place.evaluate(id, now, &[]) else { return };
     let ended = crate::clock::earlier(now, dice.between(3600, 6 * 3600));
-    let snapshot_id = dice.uuid();
+    let (snapshot_id, command_id) = (dice.uuid(), dice.uuid());
     if let Some(node) = place.nodes.get_mut(id) {
         node.report = Some(Report {
             patch_group: node.patch_group().to_owned(),
             snapshot_id,
+            command_id,
             operation: "Scan".to_owned(),
             reboot_option: "NoReboot".to_owned(),
             started: ended.saturating_sub(SignedDuration::from_secs(31)).unwrap_or(ended),

@@ -22,6 +22,7 @@ mod node;
 mod output;
 mod page;
 mod predefined;
+mod properties;
 mod showcase;
 mod ssm;
 mod travel;
@@ -133,9 +134,7 @@ impl Simulation {
     pub fn fingerprint(&self) -> serde_json::Value {
         let (mut world, now) = self.present();
         world.places.values_mut().for_each(|place| place.play(now));
-        let used =
-            world.places.values().filter(|p| !(p.nodes.is_empty() && p.groups.is_empty() && p.commands.is_empty()));
-        used.map(location::state).collect()
+        world.places.values().filter(|place| !place.is_untouched()).map(location::state).collect()
     }
 
     /// All requests that arrived, oldest first.

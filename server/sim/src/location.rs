@@ -77,6 +77,7 @@ pub(crate) fn state(place: &Place) -> Value {
         "region": place.region,
         "nodes": place.nodes,
         "baselines": baselines,
+        "tags": place.tags,
         "groups": groups,
         "commands": place.commands,
     })

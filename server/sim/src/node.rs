@@ -70,6 +70,8 @@ pub(crate) struct Report {
     pub(crate) patch_group: String,
     pub(crate) baseline_id: String,
     pub(crate) snapshot_id: String,
+    /// The command that made it (S 8.3.2).
+    pub(crate) command_id: String,
     pub(crate) operation: String,
     pub(crate) reboot_option: String,
     pub(crate) started: Timestamp,
@@ -89,6 +91,8 @@ pub(crate) struct ReportRow {
     pub(crate) state: PatchState,
     pub(crate) installed: Option<Timestamp>,
     pub(crate) cve_ids: Vec<String>,
+    /// What the baseline makes of it: `CRITICAL` … `UNSPECIFIED` (S 4.4.8).
+    pub(crate) compliance_level: String,
 }
 
 // === impl Platform ===

@@ -1,8 +1,8 @@
 //! Patch baselines (S 4.1, 4.6).
 
-use super::{Answer, Call, epoch};
+use super::{Answer, Call, baseline_content::whole};
 use crate::error::AwsError;
-use patchplane_rules::{ApprovalDate, Baseline, BaselineOwner, PatchFilter};
+use patchplane_rules::{Baseline, BaselineOwner};
 use serde_json::{Value, json};
 
 impl Call<'_> {
@@ -34,9 +34,11 @@ impl Call<'_> {
             return Err(AwsError::bare("InvalidResourceId"));
         }
         let baseline = self.place.baseline(aws_id).ok_or_else(does_not_exist)?;
-        let groups = self.place.groups.iter().filter(|(_, id)| *id == aws_id);
+        let groups = self.place.groups.iter().filter(|(_, id)| **id == baseline.summary.aws_id);
         let groups: Vec<_> = groups.map(|((group, _), _)| group.as_str()).collect();
-        Ok(whole(baseline, &groups))
+        let mut answer = whole(baseline);
+        answer["PatchGroups"] = groups.into();
+        Ok(answer)
     }
 
     pub(super) fn get_default_patch_baseline(&self) -> Answer {
@@ -64,47 +66,5 @@ pub(super) fn identity(baseline: &Baseline) -> Value {
         "OperatingSystem": summary.operating_system,
         "BaselineDescription": summary.description,
         "DefaultBaseline": summary.default,
-    })
-}
-
-/// GetPatchBaseline's answer, with the defaults filled in (S 4.1.10).
-fn whole(baseline: &Baseline, groups: &[&str]) -> Value {
-    let filters = |filters: &[PatchFilter]| {
-        let filters: Vec<_> = filters.iter().map(|f| json!({ "Key": f.key, "Values": f.values })).collect();
-        json!({ "PatchFilters": filters })
-    };
-    let rules: Vec<_> = baseline
-        .rules
-        .iter()
-        .map(|rule| {
-            let mut json = json!({
-                "PatchFilterGroup": filters(&rule.filters),
-                "ComplianceLevel": rule.compliance_level,
-                "EnableNonSecurity": rule.enable_non_security,
-            });
-            match rule.approval {
-                Some(ApprovalDate::AfterDays(days)) => json["ApproveAfterDays"] = days.into(),
-                Some(ApprovalDate::Until(day)) => json["ApproveUntilDate"] = day.to_string().into(),
-                None => {}
-            }
-            json
-        })
-        .collect();
-    json!({
-        "BaselineId": baseline.summary.aws_id,
-        "Name": baseline.summary.name,
-        "OperatingSystem": baseline.summary.operating_system,
-        "GlobalFilters": filters(&baseline.global_filters),
-        "ApprovalRules": { "PatchRules": rules },
-        "ApprovedPatches": baseline.approved_patches,
-        "ApprovedPatchesComplianceLevel": baseline.approved_patches_compliance_level,
-        "ApprovedPatchesEnableNonSecurity": baseline.approved_patches_enable_non_security,
-        "RejectedPatches": baseline.rejected_patches,
-        "RejectedPatchesAction": baseline.rejected_patches_action,
-        "PatchGroups": groups,
-        "CreatedDate": baseline.created.map(epoch),
-        "ModifiedDate": baseline.modified.map(epoch),
-        "Description": baseline.summary.description,
-        "Sources": [],
     })
 }

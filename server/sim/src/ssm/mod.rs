@@ -1,5 +1,8 @@
 //! Systems Manager's operations behind the JSON protocol: a validated request in, an answer or an error out.
 
+mod available_patches;
+mod baseline_changes;
+mod baseline_content;
 mod baselines;
 mod commands;
 mod nodes;
@@ -28,7 +31,11 @@ pub(crate) struct Call<'a> {
 }
 
 /// Operations that change something.
-pub(crate) const MUTATING: [&str; 6] = [
+pub(crate) const MUTATING: [&str; 10] = [
+    "CreatePatchBaseline",
+    "UpdatePatchBaseline",
+    "DeletePatchBaseline",
+    "RegisterDefaultPatchBaseline",
     "SendCommand",
     "CancelCommand",
     "RegisterPatchBaselineForPatchGroup",
@@ -43,6 +50,11 @@ pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
         "DescribePatchBaselines" => call.describe_patch_baselines(),
         "GetPatchBaseline" => call.get_patch_baseline(),
         "GetDefaultPatchBaseline" => call.get_default_patch_baseline(),
+        "CreatePatchBaseline" => call.create_patch_baseline(),
+        "UpdatePatchBaseline" => call.update_patch_baseline(),
+        "DeletePatchBaseline" => call.delete_patch_baseline(),
+        "RegisterDefaultPatchBaseline" => call.register_default_patch_baseline(),
+        "DescribePatchProperties" => call.describe_patch_properties(),
         "DescribePatchGroups" => call.describe_patch_groups(),
         "GetPatchBaselineForPatchGroup" => call.get_patch_baseline_for_patch_group(),
         "RegisterPatchBaselineForPatchGroup" => call.register_patch_baseline_for_patch_group(),
@@ -68,6 +80,22 @@ impl Call<'_> {
     /// A string member; empty when it is not given.
     fn text(&self, member: &str) -> &str {
         self.request[member].as_str().unwrap_or_default()
+    }
+
+    /// Carries out a creation once for each ClientToken, and answers a repetition as the first time (S 3.1.9). How long
+    /// AWS keeps a token is unverified; here it is for ever.
+    fn once(&mut self, create: impl FnOnce(&mut Self) -> Answer) -> Answer {
+        let key = (self.operation.to_owned(), self.text("ClientToken").to_owned());
+        if let Some((request, answer)) = self.place.tokens.get(&key) {
+            let text = "The request uses the same client token as a previous, but non-identical request.";
+            let mismatch = || AwsError::new("IdempotentParameterMismatch", text);
+            return if request == self.request { Ok(answer.clone()) } else { Err(mismatch()) };
+        }
+        let answer = create(self)?;
+        if !key.1.is_empty() {
+            self.place.tokens.insert(key, (self.request.clone(), answer.clone()));
+        }
+        Ok(answer)
     }
 
     /// The answer that holds a page of a list under `member`.

@@ -45,7 +45,8 @@ impl Call<'_> {
         if patchplane_rules::BaselineId::of_aws_id(&aws_id).is_err() {
             return Err(AwsError::bare("InvalidResourceId"));
         }
-        let system = self.place.baseline(&aws_id).ok_or_else(does_not_exist)?.summary.operating_system.to_string();
+        let baseline = &self.place.baseline(&aws_id).ok_or_else(does_not_exist)?.summary;
+        let (aws_id, system) = (baseline.aws_id.clone(), baseline.operating_system.to_string());
         let key = (group.clone(), system.clone());
         match self.place.groups.get(&key) {
             Some(registered) if *registered == aws_id => {}
@@ -70,6 +71,7 @@ impl Call<'_> {
         if patchplane_rules::BaselineId::of_aws_id(&aws_id).is_err() {
             return Err(AwsError::bare("InvalidResourceId"));
         }
+        let aws_id = self.place.baseline(&aws_id).map_or(aws_id, |baseline| baseline.summary.aws_id.clone());
         let before = self.place.groups.len();
         self.place.groups.retain(|(name, _), id| !(*name == group && *id == aws_id));
         if self.place.groups.len() == before {

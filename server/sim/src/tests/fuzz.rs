@@ -6,7 +6,12 @@ use crate::{
     model::{Member, SSM},
 };
 
-const OPERATIONS: [&str; 20] = [
+const OPERATIONS: [&str; 25] = [
+    "DescribePatchProperties",
+    "CreatePatchBaseline",
+    "UpdatePatchBaseline",
+    "DeletePatchBaseline",
+    "RegisterDefaultPatchBaseline",
     "DescribePatchBaselines",
     "GetPatchBaseline",
     "GetDefaultPatchBaseline",
