@@ -1,10 +1,10 @@
 //! What one account holds in one Region, and the queue of what will happen there.
 
-use crate::{command::Command, node::Node, predefined};
+use crate::{command::Command, node::Node, predefined, window::Window};
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{Baseline, BaselineOwner, OperatingSystem};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Commands are forgotten after 30 days (S 6.3.10).
 const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -27,6 +27,12 @@ pub(crate) struct Place {
     pub(crate) groups: BTreeMap<(String, String), String>,
     /// Oldest first.
     pub(crate) commands: Vec<Command>,
+    /// Maintenance windows, oldest first.
+    pub(crate) windows: Vec<Window>,
+    /// How long after its creation other operations find a window (S 9.1.5).
+    pub(crate) window_lag: Duration,
+    /// How many windows, targets and tasks were ever made; their ids come of it.
+    pub(crate) window_ids: u64,
     agenda: BTreeMap<(Timestamp, u64), Event>,
     queued: u64,
 }
@@ -66,6 +72,9 @@ impl Place {
             tokens: BTreeMap::new(),
             groups: BTreeMap::new(),
             commands: Vec::new(),
+            windows: Vec::new(),
+            window_lag: Duration::ZERO,
+            window_ids: 0,
             agenda: BTreeMap::new(),
             queued: 0,
         }
@@ -119,6 +128,7 @@ impl Place {
         self.nodes.is_empty()
             && self.groups.is_empty()
             && self.commands.is_empty()
+            && self.windows.is_empty()
             && self.baselines == predefined::baselines(&self.region)
     }
 

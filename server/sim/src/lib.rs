@@ -27,6 +27,7 @@ mod showcase;
 mod ssm;
 mod travel;
 mod validation;
+mod window;
 mod wire;
 
 #[cfg(test)]
@@ -129,7 +130,7 @@ impl Simulation {
         }
     }
 
-    /// The whole state (fleet, tags, baselines, groups, commands) at the clock's present time, to compare before and
+    /// The whole state (fleet, tags, baselines, groups, commands, windows) at the clock's present time, to compare before and
     /// after. Reading changes nothing in it.
     pub fn fingerprint(&self) -> serde_json::Value {
         let (mut world, now) = self.present();

@@ -2,7 +2,7 @@
 
 use crate::{NodeBuilder, Simulation, account::Place, node::Node};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// One account in one Region of a [`Simulation`].
 #[derive(Clone, Debug)]
@@ -51,6 +51,11 @@ impl SimLocation {
         self.with(|place| place.missing(instance_id, now).len())
     }
 
+    /// From now on, operations find a new maintenance window only so long after its creation (S 9.1.5).
+    pub fn windows_appear_after(&self, lag: Duration) {
+        self.with(|place| place.window_lag = lag);
+    }
+
     fn node<T>(&self, id: &str, look: impl FnOnce(&Node) -> T) -> Option<T> {
         self.with(|place| place.nodes.get(id).map(look))
     }
@@ -80,5 +85,6 @@ pub(crate) fn state(place: &Place) -> Value {
         "tags": place.tags,
         "groups": groups,
         "commands": place.commands,
+        "windows": place.windows,
     })
 }

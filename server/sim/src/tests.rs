@@ -9,6 +9,7 @@ use std::time::Duration;
 mod baselines;
 mod fuzz;
 mod runs;
+mod windows;
 
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "us-east-1";

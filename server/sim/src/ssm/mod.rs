@@ -5,17 +5,21 @@ mod baseline_changes;
 mod baseline_content;
 mod baselines;
 mod commands;
+mod maintenance_windows;
 mod nodes;
 mod patch_groups;
 mod patch_states;
 mod send_command;
 mod tags;
+mod window_targets;
+mod window_tasks;
 
 use crate::{
     account::Place,
     error::AwsError,
     model::{Model, SSM},
     page::Query,
+    window::Members,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -31,7 +35,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// Operations that change something.
-pub(crate) const MUTATING: [&str; 10] = [
+pub(crate) const MUTATING: &[&str] = &[
     "CreatePatchBaseline",
     "UpdatePatchBaseline",
     "DeletePatchBaseline",
@@ -42,6 +46,15 @@ pub(crate) const MUTATING: [&str; 10] = [
     "DeregisterPatchBaselineForPatchGroup",
     "AddTagsToResource",
     "RemoveTagsFromResource",
+    "CreateMaintenanceWindow",
+    "UpdateMaintenanceWindow",
+    "DeleteMaintenanceWindow",
+    "RegisterTargetWithMaintenanceWindow",
+    "UpdateMaintenanceWindowTarget",
+    "DeregisterTargetFromMaintenanceWindow",
+    "RegisterTaskWithMaintenanceWindow",
+    "UpdateMaintenanceWindowTask",
+    "DeregisterTaskFromMaintenanceWindow",
 ];
 
 /// Carries out one operation. `None`: this account does not know it.
@@ -72,13 +85,28 @@ pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
         "AddTagsToResource" => call.add_tags_to_resource(),
         "RemoveTagsFromResource" => call.remove_tags_from_resource(),
         "ListTagsForResource" => call.list_tags_for_resource(),
+        "CreateMaintenanceWindow" => call.create_maintenance_window(),
+        "GetMaintenanceWindow" => call.get_maintenance_window(),
+        "UpdateMaintenanceWindow" => call.update_maintenance_window(),
+        "DeleteMaintenanceWindow" => call.delete_maintenance_window(),
+        "DescribeMaintenanceWindows" => call.describe_maintenance_windows(),
+        "DescribeMaintenanceWindowsForTarget" => call.describe_maintenance_windows_for_target(),
+        "RegisterTargetWithMaintenanceWindow" => call.register_target_with_maintenance_window(),
+        "UpdateMaintenanceWindowTarget" => call.update_maintenance_window_target(),
+        "DeregisterTargetFromMaintenanceWindow" => call.deregister_target_from_maintenance_window(),
+        "DescribeMaintenanceWindowTargets" => call.describe_maintenance_window_targets(),
+        "RegisterTaskWithMaintenanceWindow" => call.register_task_with_maintenance_window(),
+        "UpdateMaintenanceWindowTask" => call.update_maintenance_window_task(),
+        "GetMaintenanceWindowTask" => call.get_maintenance_window_task(),
+        "DeregisterTaskFromMaintenanceWindow" => call.deregister_task_from_maintenance_window(),
+        "DescribeMaintenanceWindowTasks" => call.describe_maintenance_window_tasks(),
         _ => return None,
     })
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// A string member; empty when it is not given.
-    fn text(&self, member: &str) -> &str {
+    fn text(&self, member: &str) -> &'a str {
         self.request[member].as_str().unwrap_or_default()
     }
 
@@ -127,4 +155,9 @@ fn strings(value: &Value) -> Vec<&str> {
 fn epoch(at: Timestamp) -> Value {
     let millis = at.as_millisecond();
     if millis % 1000 == 0 { json!(millis / 1000) } else { json!(millis as f64 / 1000.0) }
+}
+
+/// Those of the members that are there.
+fn present(members: &Members, names: &[&str]) -> Value {
+    names.iter().filter_map(|name| Some(((*name).to_owned(), members.get(*name)?.clone()))).collect::<Members>().into()
 }

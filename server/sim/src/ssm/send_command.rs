@@ -66,23 +66,13 @@ impl Call<'_> {
         Ok(ids.into_iter().map(str::to_owned).collect())
     }
 
-    /// Different keys are ANDed, values of one key are ORed; that nothing matches is no error (S 6.1.2, 6.1.6).
-    fn by_targets(&self, targets: &[Value]) -> Result<Vec<String>, AwsError> {
-        let targets: Vec<_> =
-            targets.iter().map(|t| (t["Key"].as_str().unwrap_or_default(), strings(&t["Values"]))).collect();
-        if let Some((key, _)) =
-            targets.iter().find(|(k, _)| !k.eq_ignore_ascii_case("InstanceIds") && !k.starts_with("tag:"))
-        {
+    /// That nothing matches is no error (S 6.1.6).
+    fn by_targets(&self, given: &[Value]) -> Result<Vec<String>, AwsError> {
+        let mut keys = given.iter().map(|target| target["Key"].as_str().unwrap_or_default());
+        if let Some(key) = keys.find(|key| !key.eq_ignore_ascii_case("InstanceIds") && !key.starts_with("tag:")) {
             return Err(AwsError::validation(format!("Target key {key} is not supported")));
         }
-        let nodes = self.place.nodes.values().filter(|node| {
-            node.managed
-                && targets.iter().all(|(key, values)| match key.strip_prefix("tag:") {
-                    Some(tag) => node.tags.get(tag).is_some_and(|value| values.contains(&value.as_str())),
-                    None => values.contains(&node.id.as_str()),
-                })
-        });
-        Ok(nodes.map(|node| node.id.clone()).collect())
+        Ok(self.place.selected(given))
     }
 
     fn command(&self, ids: &[String], run: RunParameters) -> Command {

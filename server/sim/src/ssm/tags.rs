@@ -2,7 +2,7 @@
 
 use super::{Answer, Call, strings};
 use crate::error::AwsError;
-use patchplane_rules::BaselineOwner;
+use patchplane_rules::{Baseline, BaselineOwner};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -43,11 +43,13 @@ impl Call<'_> {
     /// The resource that the request names, if it is there and can be tagged.
     fn taggable(&self) -> Result<String, AwsError> {
         let id = self.text("ResourceId");
+        let own = |baseline: &&Baseline| baseline.summary.owner == BaselineOwner::Account;
         let found = match self.text("ResourceType") {
-            "PatchBaseline" => self.place.baseline(id).filter(|b| b.summary.owner == BaselineOwner::Account),
+            "PatchBaseline" => self.place.baseline(id).filter(own).map(|baseline| baseline.summary.aws_id.clone()),
+            "MaintenanceWindow" => self.place.window(id).map(|window| window.id.clone()),
             _ => None,
         };
-        found.map(|baseline| baseline.summary.aws_id.clone()).ok_or_else(|| AwsError::bare("InvalidResourceId"))
+        found.ok_or_else(|| AwsError::bare("InvalidResourceId"))
     }
 }
 

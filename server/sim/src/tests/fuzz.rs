@@ -6,7 +6,7 @@ use crate::{
     model::{Member, SSM},
 };
 
-const OPERATIONS: [&str; 25] = [
+const OPERATIONS: [&str; 40] = [
     "DescribePatchProperties",
     "CreatePatchBaseline",
     "UpdatePatchBaseline",
@@ -32,6 +32,21 @@ const OPERATIONS: [&str; 25] = [
     "AddTagsToResource",
     "RemoveTagsFromResource",
     "ListTagsForResource",
+    "CreateMaintenanceWindow",
+    "GetMaintenanceWindow",
+    "UpdateMaintenanceWindow",
+    "DeleteMaintenanceWindow",
+    "DescribeMaintenanceWindows",
+    "DescribeMaintenanceWindowsForTarget",
+    "RegisterTargetWithMaintenanceWindow",
+    "UpdateMaintenanceWindowTarget",
+    "DeregisterTargetFromMaintenanceWindow",
+    "DescribeMaintenanceWindowTargets",
+    "RegisterTaskWithMaintenanceWindow",
+    "UpdateMaintenanceWindowTask",
+    "GetMaintenanceWindowTask",
+    "DeregisterTaskFromMaintenanceWindow",
+    "DescribeMaintenanceWindowTasks",
 ];
 
 /// A value of a shape, mostly of its type.
@@ -80,15 +95,30 @@ fn whatever_is_asked_is_answered_or_refused_with_a_documented_error() {
     let wire = Wire(Simulation::showcase(SimClock::manual("2025-11-24T00:00:00Z".parse().unwrap()), 7));
     let id = wire.here().add_nodes(1).missing_patches(2).create().remove(0);
     let command = wire.run(std::slice::from_ref(&id), json!({ "Operation": ["Scan"] }));
-    let mut words: Vec<String> = vec![id, command, AL2_BASELINE.to_owned()];
+    let window = wire.window(json!({ "AllowUnassociatedTargets": true }));
+    let target = wire.window_target(&window, "InstanceIds", &id);
+    let task = wire.window_task(&window, &target, json!({}));
+    let mut words: Vec<String> = vec![id, command, AL2_BASELINE.to_owned(), window, target, task];
     words.extend(
         ["", "web", "db", "Scan", "Install", "*", "State", "Missing", "tag:Patch Group", "InstanceIds", "PatchLinux"]
             .map(str::to_owned),
     );
-    words.extend(["AWS-RunPatchBaseline", "NAME_PREFIX", "größe", "10%", "100", "x\u{0}\u{1F980}"].map(str::to_owned));
+    words.extend(
+        [
+            "AWS-RunPatchBaseline",
+            "NAME_PREFIX",
+            "rate(1 day)",
+            "WindowTargetIds",
+            "größe",
+            "10%",
+            "100",
+            "x\u{0}\u{1F980}",
+        ]
+        .map(str::to_owned),
+    );
     let mut dice = Dice::new(1, &["fuzz"]);
     let mut accepted = std::collections::BTreeSet::new();
-    for round in 0..4000 {
+    for round in 0..8000 {
         let operation = OPERATIONS[round % OPERATIONS.len()];
         let request = made_up(SSM.operations[operation].input.as_ref().unwrap(), &words, &mut dice);
         let (status, answer) = wire.ssm(operation, &request);
@@ -103,7 +133,7 @@ fn whatever_is_asked_is_answered_or_refused_with_a_documented_error() {
         assert!(status == 400 && known, "{operation} {request}: {status} {answer}");
         wire.pass(dice.between(0, 20));
     }
-    assert!(accepted.len() >= 12, "chance gets past the checks often enough: {accepted:?}");
+    assert!(accepted.len() >= 22, "chance gets past the checks often enough: {accepted:?}");
 }
 
 #[test]
