@@ -124,31 +124,79 @@ pub fn filter_matches(filter: &PatchFilter, patch: &AvailablePatch) -> bool {
 
 /// Judges one patch. Rejected beats approved beats rules (S 4.5.5); the approved list also beats global filters (S 4.5.6).
 pub fn judge(baseline: &Baseline, patch: &AvailablePatch, now: Timestamp) -> Judgement {
-    let system = &baseline.summary.operating_system;
-    if baseline.rejected_patches.iter().any(|entry| names(system, entry, patch, List::Rejected)) {
+    let Weighed { rejected_by, approved_by, globals, rules } = weigh(baseline, patch);
+    if rejected_by.is_some() {
         return Judgement::Rejected;
     }
-    let counts = |enable_non_security: bool| patch.from_security_source || enable_non_security;
-    if counts(baseline.approved_patches_enable_non_security)
-        && baseline.approved_patches.iter().any(|entry| names(system, entry, patch, List::Approved))
-    {
+    if approved_by.is_some() {
         let compliance_level = baseline.approved_patches_compliance_level.clone();
         return Judgement::Approved { compliance_level, explicit: true };
     }
-    if !group_matches(&baseline.global_filters, patch) && !baseline.global_filters.is_empty() {
+    if !globals {
         return Judgement::NotApproved { from: None };
     }
-    let admits = |rule: &&ApprovalRule| group_matches(&rule.filters, patch) && counts(rule.enable_non_security);
-    let dated: Vec<(Timestamp, &ApprovalRule)> = baseline
-        .rules
-        .iter()
-        .filter(admits)
-        .filter_map(|rule| Some((approved_from(system, rule.approval, patch.released)?, rule)))
-        .collect();
+    let dated = rules.iter().filter_map(|weighed| match weighed.verdict {
+        RuleVerdict::From(from) => Some((from, weighed.rule)),
+        _ => None,
+    });
+    let dated: Vec<(Timestamp, &ApprovalRule)> = dated.collect();
     let in_force = dated.iter().filter(|(from, _)| *from <= now).map(|(_, rule)| rule.compliance_level.as_str());
     match in_force.max_by_key(|level| level_rank(level)) {
         Some(level) => Judgement::Approved { compliance_level: level.to_owned(), explicit: false },
         None => Judgement::NotApproved { from: dated.iter().map(|(from, _)| *from).min() },
+    }
+}
+
+/// What each part of a baseline says of a patch, whatever beats what.
+pub(crate) struct Weighed<'a> {
+    /// The entry of the list of rejected patches that names it.
+    pub(crate) rejected_by: Option<&'a str>,
+    /// The entry of the list of approved patches that names it.
+    pub(crate) approved_by: Option<&'a str>,
+    /// Whether the global filters let it through.
+    pub(crate) globals: bool,
+    pub(crate) rules: Vec<WeighedRule<'a>>,
+}
+
+pub(crate) struct WeighedRule<'a> {
+    pub(crate) rule: &'a ApprovalRule,
+    pub(crate) verdict: RuleVerdict<'a>,
+}
+
+/// What one rule says of a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RuleVerdict<'a> {
+    /// A filter keeps it out; none is named where the set of Microsoft's applications was not asked for.
+    NoMatch(Option<&'a PatchFilter>),
+    /// It counts as no security update, and the rule takes no others.
+    NotSecurity,
+    /// It came out after the rule's last day.
+    TooLate,
+    /// Approved from then on.
+    From(Timestamp),
+}
+
+pub(crate) fn weigh<'a>(baseline: &'a Baseline, patch: &AvailablePatch) -> Weighed<'a> {
+    let system = &baseline.summary.operating_system;
+    let counts = |enable_non_security: bool| patch.from_security_source || enable_non_security;
+    let named = |entries: &'a [String], list: List| {
+        entries.iter().find(|entry| names(system, entry, patch, list)).map(String::as_str)
+    };
+    let approved_by = named(&baseline.approved_patches, List::Approved);
+    let verdict = |rule: &'a ApprovalRule| {
+        if !group_matches(&rule.filters, patch) {
+            RuleVerdict::NoMatch(rule.filters.iter().find(|filter| !filter_matches(filter, patch)))
+        } else if !counts(rule.enable_non_security) {
+            RuleVerdict::NotSecurity
+        } else {
+            approved_from(system, rule.approval, patch.released).map_or(RuleVerdict::TooLate, RuleVerdict::From)
+        }
+    };
+    Weighed {
+        rejected_by: named(&baseline.rejected_patches, List::Rejected),
+        approved_by: approved_by.filter(|_| counts(baseline.approved_patches_enable_non_security)),
+        globals: baseline.global_filters.is_empty() || group_matches(&baseline.global_filters, patch),
+        rules: baseline.rules.iter().map(|rule| WeighedRule { rule, verdict: verdict(rule) }).collect(),
     }
 }
 
@@ -248,7 +296,7 @@ fn names(system: &OperatingSystem, entry: &str, patch: &AvailablePatch, list: Li
 }
 
 /// An exact match, or one with a single `*`.
-fn wildcard(pattern: &str, text: &str) -> bool {
+pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((start, end)) => text.len() >= start.len() + end.len() && text.starts_with(start) && text.ends_with(end),

@@ -110,6 +110,11 @@ impl BaselineId {
         aws_id.rsplit('/').next().unwrap_or(aws_id).parse()
     }
 
+    /// Stands for a baseline that does not exist yet.
+    pub(crate) fn none() -> Self {
+        Self("pb-00000000000000000".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

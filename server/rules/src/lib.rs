@@ -6,11 +6,16 @@
 mod approval;
 mod baseline;
 mod compliance;
+mod diff;
+mod draft;
 mod instance;
 mod invalid;
+mod lint;
 mod location;
 mod operating_system;
 mod patch;
+mod preview;
+mod vocabulary;
 
 pub use approval::{
     AvailablePatch, Judgement, approved_from, compare_versions, filter_matches, group_matches, judge, level_rank,
@@ -20,11 +25,15 @@ pub use baseline::{
     ApprovalDate, ApprovalRule, Baseline, BaselineId, BaselineOwner, BaselineSummary, PatchFilter, PatchSource,
 };
 pub use compliance::{Evidence, PatchCounts, ReportedPatch, count, is_non_compliant, state_of};
+pub use diff::{FieldChange, diff, rule_text};
+pub use draft::{BaselineDraft, BaselineSpec};
 pub use instance::{
     GROUP_TAG_KEYS, InstanceId, ManagedNode, PatchGroupName, PatchSummary, PingStatus, PowerState, Sighting,
     VirtualMachine,
 };
 pub use invalid::Invalid;
+pub use lint::{Lint, lints};
 pub use location::{AccountId, Location, Region};
 pub use operating_system::OperatingSystem;
 pub use patch::{InstancePatch, PatchState};
+pub use preview::{Decider, Explanation, Undated, Verdict, explain};

@@ -38,11 +38,8 @@ impl OperatingSystem {
         if KNOWN.contains(&text) {
             return Ok(Self(text.to_owned()));
         }
-        let upper = text.to_ascii_uppercase();
-        let nearest =
-            KNOWN.iter().max_by(|a, b| strsim::jaro_winkler(a, &upper).total_cmp(&strsim::jaro_winkler(b, &upper)));
-        let hint = nearest.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
-        Err(crate::Invalid::new("operating_system", format!("is not one of AWS's operating systems{hint}")))
+        let hint = crate::vocabulary::suggest(text, &KNOWN);
+        Err(crate::Invalid::new("operating_system", format!("is not one of AWS's operating systems; {hint}")))
     }
 
     pub fn known() -> impl Iterator<Item = Self> {
