@@ -223,13 +223,14 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a source folder is readable") {
         let path = entry.expect("a folder entry is readable").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Cargo marks its target folders with CACHEDIR.TAG, wherever they are; in a further working tree .git is a file.
+        let skipped =
+            [".git", ".venv", "node_modules", "target"].contains(&name.as_str()) || path.join("CACHEDIR.TAG").exists();
+        if skipped {
+            continue;
+        }
         if path.is_dir() {
-            // Cargo marks its target folders with CACHEDIR.TAG, wherever they are.
-            let skipped = [".git", ".venv", "node_modules", "target"].contains(&name.as_str())
-                || path.join("CACHEDIR.TAG").exists();
-            if !skipped {
-                collect(&path, paths);
-            }
+            collect(&path, paths);
         } else {
             paths.push(path);
         }

@@ -1,6 +1,6 @@
 //! Baselines: one line each, or one explained rule by rule.
 
-use super::{View, any_of, places, time, word};
+use super::{View, any_of, places, word};
 use crate::{
     api::{self, ApprovalRule, Baseline, PatchFilter, approval_rule::Approval},
     name,
@@ -39,7 +39,7 @@ impl View {
             ("Owner", owner.to_owned()),
             ("Description", baseline.description.clone()),
             ("Patch groups", baseline.patch_groups.join(", ")),
-            ("Changed (UTC)", time(baseline.update_time.as_ref())),
+            ("Changed", self.moment(baseline.update_time.as_ref())),
         ]);
         for line in sentences(baseline) {
             // Writing to a String cannot fail.

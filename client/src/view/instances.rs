@@ -1,6 +1,6 @@
 //! Instances, whether they can be patched, their patches, and the summary of many.
 
-use super::{View, bad_if_some, coloured, count, places, time, word};
+use super::{View, bad_if_some, coloured, count, places, word};
 use crate::{
     api::{CheckReadinessResponse, ComplianceSummary, Instance, InstancePatch, PatchCounts},
     name,
@@ -47,16 +47,16 @@ impl View {
             ("EC2 state", instance.power_state.clone()),
             ("Agent", instance.ping_status.clone()),
             ("Agent version", instance.agent_version.clone()),
-            ("Last heard of (UTC)", time(instance.last_ping_time.as_ref())),
+            ("Last heard of", self.moment(instance.last_ping_time.as_ref())),
             ("Platform", instance.platform.clone()),
             ("Operating system", instance.operating_system.clone()),
             ("Patch group", group),
             ("Patches", patch_state(instance)),
             ("Last patch run", state.map_or_else(String::new, |state| state.operation.clone())),
-            ("… ended (UTC)", state.map_or_else(String::new, |state| time(state.operation_end_time.as_ref()))),
+            ("… ended", state.map_or_else(String::new, |state| self.moment(state.operation_end_time.as_ref()))),
             ("… baseline", state.map_or_else(String::new, |state| state.baseline_id.clone())),
             ("Tags", tags.join(", ")),
-            ("Observed (UTC)", time(instance.observe_time.as_ref())),
+            ("Observed", self.moment(instance.observe_time.as_ref())),
         ])
     }
 
@@ -95,7 +95,8 @@ impl View {
 
     /// One line for each patch.
     pub fn patches(&self, patches: &[InstancePatch]) -> String {
-        let mut table = self.table(&["Patch", "State", "Classification", "Severity", "CVEs", "Installed (UTC)"]);
+        let installed = self.zoned("Installed");
+        let mut table = self.table(&["Patch", "State", "Classification", "Severity", "CVEs", &installed]);
         for patch in patches {
             let severity = match patch.severity.as_str() {
                 "Critical" => Cell::new("Critical").fg(Color::Red),
@@ -107,7 +108,7 @@ impl View {
                 Cell::new(&patch.classification),
                 severity,
                 Cell::new(cves(&patch.cve_ids)),
-                Cell::new(time(patch.installed_time.as_ref())),
+                Cell::new(self.time(patch.installed_time.as_ref())),
             ]);
         }
         self.render(table, &[1])
@@ -146,7 +147,7 @@ impl View {
             ("Scope", scope),
             ("Patches", patches),
             ("Not managed", unmanaged),
-            ("Oldest report (UTC)", time(summary.oldest_report_time.as_ref())),
+            ("Oldest report", self.moment(summary.oldest_report_time.as_ref())),
         ]) + &self.render(table, &[])
     }
 }

@@ -4,7 +4,9 @@ mod baselines;
 mod groups;
 mod instances;
 mod operations;
+mod plan;
 mod progress;
+mod times;
 
 pub use baselines::rule_sentence;
 pub use progress::{Progress, progress_line};
@@ -13,6 +15,7 @@ use crate::{Location, api};
 use comfy_table::{
     Attribute, Cell, Color, ColumnConstraint, ContentArrangement, LineStyle, Row, Table, TableStyle, Width,
 };
+use jiff::tz::TimeZone;
 use owo_colors::{OwoColorize as _, Stream::Stdout};
 
 /// A header, a line, and rows: nothing that gets in the way of copying.
@@ -22,25 +25,28 @@ const PLAIN: TableStyle = TableStyle::new().header_separator(LineStyle::none().f
 const WORD: u16 = 23;
 
 /// Renders answers as text for one output.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct View {
     /// In columns; none means that lines may be as long as they like.
     width: Option<u16>,
     colour: bool,
+    /// The zone that times are shown in.
+    zone: TimeZone,
 }
 
 // === impl View ===
 
 impl View {
-    /// For standard output: the terminal's width; colour only on a terminal, and not if `NO_COLOR` is set.
+    /// For standard output: the terminal's width; colour only on a terminal, and not if `NO_COLOR` is set, unless
+    /// `owo_colors::set_override` says otherwise. Times are in UTC: see [`View::in_zone`].
     pub fn for_stdout() -> Self {
         let colour = "x".if_supports_color(Stdout, |text| text.bold()).to_string() != "x";
-        Self { width: Table::new().width(), colour }
+        Self { width: Table::new().width(), colour, zone: TimeZone::UTC }
     }
 
     /// Without colour, for files and tests.
     pub fn plain(width: Option<u16>) -> Self {
-        Self { width, colour: false }
+        Self { width, colour: false, zone: TimeZone::UTC }
     }
 
     /// The same, but where no terminal says how wide it is, this wide.
@@ -63,28 +69,11 @@ impl View {
         gaps.iter().map(|gap| format!("{} is missing here: {} [{}]\n", gap.location, gap.message, gap.reason)).collect()
     }
 
-    /// What a mutation does or would do, with notices.
-    pub fn plan(&self, plan: &api::Plan) -> String {
-        let mut table = self.table(&["Action", "Resource", "Field", "Before", "After", "AWS operation"]);
-        for change in &plan.changes {
-            let action = word(change.action().as_str_name(), "ACTION_");
-            table.add_row([
-                coloured(action),
-                Cell::new(crate::name::id(&change.resource)),
-                Cell::new(&change.field),
-                Cell::new(last_segments(&change.before)),
-                Cell::new(last_segments(&change.after)),
-                Cell::new(&change.aws_operation),
-            ]);
-        }
-        let mut text = if plan.changes.is_empty() { "Nothing changes.\n".to_owned() } else { self.render(table, &[1]) };
-        if plan.target_count > 0 {
-            text += &format!("Acts on {}.\n", count(plan.target_count, "instance"));
-        }
-        for notice in &plan.notices {
-            text += &format!("Note: {} [{}]\n", notice.message, notice.code);
-        }
-        text
+    /// A table of plain texts; columns that are empty in every row are left out.
+    pub fn rows(&self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+        let mut table = self.table(header);
+        table.add_rows(rows);
+        self.render(table, &[0])
     }
 
     fn table(&self, header: &[&str]) -> Table {
@@ -185,30 +174,6 @@ fn places<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     locations.into_iter().map(|location| location.filter(|_| several).map(place).unwrap_or_default()).collect()
 }
 
-/// A time in UTC to the second, as `2026-11-24 03:00:00`; empty when unset.
-fn time(time: Option<&prost_types::Timestamp>) -> String {
-    time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok())
-        .map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
-}
-
-/// The same to the minute.
-fn minute(at: Option<&prost_types::Timestamp>) -> String {
-    let mut text = time(at);
-    text.truncate(16);
-    text
-}
-
-/// How long something took, as `2m 5s`; empty while it goes on.
-fn took(from: Option<&prost_types::Timestamp>, to: Option<&prost_types::Timestamp>) -> String {
-    let (Some(from), Some(to)) = (from, to) else { return String::new() };
-    let seconds = (to.seconds - from.seconds).max(0);
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds}s"),
-        (0, minutes, seconds) => format!("{minutes}m {seconds}s"),
-        (hours, minutes, _) => format!("{hours}h {minutes}m"),
-    }
-}
-
 /// A cell in the colour of what it says: good, bad, under way, left out.
 fn coloured(text: impl AsRef<str>) -> Cell {
     let text = text.as_ref();
@@ -231,45 +196,4 @@ fn coloured(text: impl AsRef<str>) -> Cell {
 fn bad_if_some(number: i32) -> Cell {
     let cell = Cell::new(number);
     if number > 0 { cell.fg(Color::Red) } else { cell }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_in_utc_and_unset_ones_are_empty() {
-        assert_eq!(time(Some(&prost_types::Timestamp { seconds: 0, nanos: 0 })), "1970-01-01 00:00:00");
-        assert_eq!(time(None), "");
-        assert_eq!(minute(Some(&prost_types::Timestamp { seconds: 59, nanos: 0 })), "1970-01-01 00:00");
-    }
-
-    #[test]
-    fn durations_are_told_in_two_units() {
-        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-        for (seconds, text) in [(9, "9s"), (125, "2m 5s"), (7260, "2h 1m")] {
-            assert_eq!(took(at(0).as_ref(), at(seconds).as_ref()), text);
-        }
-        assert_eq!(took(at(0).as_ref(), None), "");
-    }
-
-    #[test]
-    fn a_table_keeps_to_its_width_and_hides_what_is_empty_throughout() {
-        let plan = api::Plan {
-            changes: vec![api::PlanChange {
-                resource: "accounts/111122223333/regions/us-east-1/instances/i-0123456789abcdef0".into(),
-                action: api::plan_change::Action::Skip.into(),
-                after: "a long sentence that says why this instance is left out of the operation".into(),
-                ..Default::default()
-            }],
-            notices: vec![api::Notice { code: "NO_CAPACITY".into(), message: "x".into() }],
-            target_count: 1,
-            ..Default::default()
-        };
-        let text = View::plain(Some(60)).plan(&plan);
-        assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
-        assert!(text.contains("i-0123456789abcdef0") && !text.contains("AWS operation"), "{text}");
-        assert!(text.contains("Acts on 1 instance.") && text.contains("[NO_CAPACITY]"), "{text}");
-        assert!(!text.contains('\u{1b}'), "{text}");
-    }
 }

@@ -1,6 +1,6 @@
 //! Operations and their targets, with the steps of each.
 
-use super::{View, coloured, instances::lacking, minute, places, time, took, word};
+use super::{View, coloured, instances::lacking, places, times::took, word};
 use crate::{
     api::{PatchOperation, PatchOperationTarget, TargetSelection, instance_limit::Amount},
     name,
@@ -11,19 +11,12 @@ impl View {
     /// One line for each operation; on narrow terminals without notes.
     pub fn operations(&self, operations: &[PatchOperation]) -> String {
         let narrow = self.is_narrow();
+        let created = self.zoned("Created");
         let mut table = match narrow {
-            true => self.table(&["Operation", "What", "State", "Created (UTC)", "Took", "Location"]),
-            false => self.table(&[
-                "Operation",
-                "Kind",
-                "Targets",
-                "State",
-                "Outcome",
-                "Created (UTC)",
-                "Took",
-                "Location",
-                "Note",
-            ]),
+            true => self.table(&["Operation", "What", "State", &created, "Took", "Location"]),
+            false => {
+                self.table(&["Operation", "Kind", "Targets", "State", "Outcome", &created, "Took", "Location", "Note"])
+            }
         };
         let places = places(operations.iter().map(|operation| operation.name.as_str()));
         for (operation, place) in operations.iter().zip(places) {
@@ -39,7 +32,7 @@ impl View {
             } else {
                 row.extend([Cell::new(kind), Cell::new(targets), coloured(state), Cell::new(counts(operation))]);
             }
-            row.push(Cell::new(minute(operation.create_time.as_ref())));
+            row.push(Cell::new(self.minute(operation.create_time.as_ref())));
             row.push(Cell::new(took(operation.create_time.as_ref(), operation.end_time.as_ref())));
             row.push(Cell::new(place));
             if !narrow {
@@ -66,11 +59,15 @@ impl View {
             ("Reason", operation.state_reason.clone()),
             ("Explanation", operation.explanation.clone()),
             ("Outcome", counts(operation)),
-            ("Created (UTC)", time(operation.create_time.as_ref())),
-            ("Ended (UTC)", time(operation.end_time.as_ref())),
+            ("Created", self.moment(operation.create_time.as_ref())),
+            ("Ended", self.moment(operation.end_time.as_ref())),
             (
-                "Ends at the latest (UTC)",
-                if operation.end_time.is_none() { time(operation.deadline_time.as_ref()) } else { String::new() },
+                "Ends at the latest",
+                if operation.end_time.is_none() {
+                    self.moment(operation.deadline_time.as_ref())
+                } else {
+                    String::new()
+                },
             ),
             ("Created by", operation.creator.clone()),
             ("Note", operation.note.clone()),

@@ -7,6 +7,30 @@ use patchplane_client::{
     api::{InstanceLimit, Percent, TagMatch, instance_limit::Amount},
 };
 
+/// How a change is made: of every command that changes something.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Change {
+    /// Show the plan as a difference (+ comes, - goes, ~ becomes another, > runs there, ! is left out), and change nothing.
+    #[arg(long)]
+    pub(crate) validate_only: bool,
+    /// Go on only if the plan still has this fingerprint, as `--validate-only -o json` showed it.
+    #[arg(long, value_name = "FINGERPRINT", default_value = "", hide_default_value = true)]
+    pub(crate) expected_plan: String,
+    /// A UUID for this change: running the command again with it changes nothing more.
+    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
+    pub(crate) request_id: String,
+}
+
+/// How a change is made that asks first: of commands that install or delete.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Consent {
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// Do not ask; needed where standard input is no terminal.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
 /// Where to look or act.
 #[derive(Debug, Args)]
 pub(crate) struct Scope {
@@ -22,6 +46,12 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
+    /// The same, where nothing was said, with what a profile says.
+    pub(crate) fn or(self, account: Option<String>, region: Option<String>) -> Self {
+        let Self { location, account: own_account, region: own_region } = self;
+        Self { location, account: own_account.or(account), region: own_region.or(region) }
+    }
+
     /// Where a list looks: everywhere unless something else was said.
     pub(crate) fn any(&self) -> Result<Location, Failure> {
         let part = |given: &Option<String>| given.clone().unwrap_or_else(|| "-".to_owned());
@@ -40,8 +70,8 @@ impl Scope {
         Err(Failure::Usage {
             what: "this needs exactly one location".to_owned(),
             next:
-                "give --account and --region, or set PATCHPLANE_ACCOUNT and PATCHPLANE_REGION; against the simulated \
-                   account for example --account 111122223333 --region us-east-1"
+                "give --account and --region, set PATCHPLANE_ACCOUNT and PATCHPLANE_REGION, or write a profile (`patchctl \
+                   profiles` shows how); against the simulated account for example --account 111122223333 --region us-east-1"
                     .to_owned(),
         })
     }
@@ -72,6 +102,15 @@ pub(crate) fn limit(text: &str) -> Result<InstanceLimit, String> {
     Ok(InstanceLimit { amount: Some(amount) })
 }
 
+/// How many of so many instances a limit means: a share is rounded up.
+pub(crate) fn number(limit: &InstanceLimit, instances: i32) -> i32 {
+    match &limit.amount {
+        Some(Amount::Count(count)) => *count,
+        Some(Amount::Percent(Percent { value })) => (instances * value + 99) / 100,
+        None => 0,
+    }
+}
+
 /// `KEY=VALUE`; the value may hold further equals signs, a key cannot.
 pub(crate) fn tag(text: &str) -> Result<TagMatch, String> {
     match text.split_once('=') {
@@ -96,6 +135,13 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_rounded_up_to_at_least_one_instance() {
+        for (text, instances, number_of) in [("10%", 12, 2), ("10%", 1, 1), ("100%", 7, 7), ("5", 3, 5)] {
+            assert_eq!(number(&limit(text).unwrap(), instances), number_of, "{text} of {instances}");
+        }
+    }
+
+    #[test]
     fn tags_are_split_at_the_first_equals_sign() {
         let parts = |text| tag(text).map(|tag| (tag.key, tag.value));
         assert_eq!(parts("Patch Group=web"), Ok(("Patch Group".to_owned(), "web".to_owned())));
@@ -113,6 +159,8 @@ mod tests {
         };
         assert_eq!(scope(None, None).any().unwrap().to_string(), "accounts/-/regions/-");
         assert_eq!(scope(Some("1"), None).any().unwrap().to_string(), "accounts/1/regions/-");
+        let filled = scope(Some("1"), None).or(Some("2".to_owned()), Some("x".to_owned()));
+        assert_eq!(filled.any().unwrap().to_string(), "accounts/1/regions/x");
         assert!(matches!(scope(Some("1"), None).one(), Err(Failure::Usage { .. })));
         let one = scope(Some("1"), Some("x"));
         assert_eq!(one.name("i-1", Location::instance).unwrap(), "accounts/1/regions/x/instances/i-1");

@@ -9,6 +9,10 @@ use patchplane_client::{Listing, Location, api};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Examples:
+  patchctl baselines --os AMAZON_LINUX_2 --owner aws
+  patchctl baselines get pb-0be8c61cde3be63f3       what it approves, in sentences")]
 pub(crate) struct Baselines {
     #[command(subcommand)]
     action: Option<Action>,

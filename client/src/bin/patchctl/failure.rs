@@ -16,7 +16,7 @@ use tonic::Code;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Well,
-    /// The operation ended other than SUCCEEDED, or an instance is not ready.
+    /// The operation ended other than SUCCEEDED, an instance is not ready, or one was refused.
     NotWell,
     /// A list lacks a location.
     Incomplete,
@@ -31,8 +31,10 @@ pub(crate) enum Failure {
     Call(Error),
     /// The answer could not be written.
     Output(io::Error),
-    /// Stopped by the user while an operation went on.
-    Interrupted { operation: String },
+    /// Stopped by the user while operations went on; `again` is the command to look again.
+    Interrupted { again: String },
+    /// The user was asked and did not say yes.
+    Declined,
     /// A defect of this program or of the server.
     Internal(String),
 }
@@ -64,15 +66,21 @@ impl Failure {
             Self::Output(error) => (format!("cannot write the answer: {error}"), String::new()),
             Self::Usage { what, next } => (what.clone(), next.clone()),
             Self::Call(error) => (what_happened(error), what_next(error)),
-            Self::Interrupted { operation } => (
-                "stopped watching; the operation goes on".to_owned(),
-                format!("follow it again: patchctl operations watch {operation}"),
-            ),
+            Self::Interrupted { again } => {
+                ("stopped watching; what was started goes on".to_owned(), format!("look again with `{again}`"))
+            }
+            Self::Declined => ("nothing was done".to_owned(), String::new()),
             Self::Internal(what) => (what.clone(), "report it with the command that you ran".to_owned()),
         };
         // Nothing can be told if standard error is closed.
         let mut stderr = io::stderr();
-        let _ = writeln!(stderr, "{} {what}", "error:".if_supports_color(Stderr, |text| text.red()));
+        let word = match self {
+            Self::Interrupted { .. } | Self::Declined => {
+                "stopped:".if_supports_color(Stderr, |text| text.yellow()).to_string()
+            }
+            _ => "error:".if_supports_color(Stderr, |text| text.red()).to_string(),
+        };
+        let _ = writeln!(stderr, "{word} {what}");
         if !next.is_empty() {
             let _ = writeln!(stderr, "{}  {next}", "next:".if_supports_color(Stderr, |text| text.green()));
         }
@@ -82,7 +90,8 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Usage { .. } => 2,
-            Self::Interrupted { .. } => 1,
+            Self::Declined => 1,
+            Self::Interrupted { .. } => 130,
             Self::Output(_) | Self::Internal(_) => 5,
             Self::Call(error) => match error.code() {
                 Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => 4,

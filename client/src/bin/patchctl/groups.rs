@@ -2,6 +2,7 @@
 
 use crate::{
     Context,
+    args::Change,
     failure::{Exit, Failure},
 };
 use clap::{Args, Subcommand};
@@ -11,6 +12,11 @@ use patchplane_client::{
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchctl groups                                   who has which baseline
+  patchctl groups attach web pb-0be8c61cde3be63f3 --validate-only
+  patchctl groups add web i-0123456789abcdef0       writes the tag with the key that works there")]
 pub(crate) struct Groups {
     #[command(subcommand)]
     action: Option<Action>,
@@ -62,16 +68,6 @@ enum Action {
     },
 }
 
-#[derive(Debug, Args)]
-struct Change {
-    /// A UUID for this change: running the command again with it changes nothing more.
-    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
-    request_id: String,
-    /// Show the plan and change nothing.
-    #[arg(long)]
-    validate_only: bool,
-}
-
 impl Groups {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let Context { client, scope, out } = context;
@@ -84,13 +80,15 @@ impl Groups {
                 out.show("PatchGroup", &group, |view| view.group(&group))?;
                 Ok(Exit::Well)
             }
-            Action::Attach { group, baseline, replace, change: Change { request_id, validate_only } } => {
+            Action::Attach { group, baseline, replace, change } => {
+                let validate_only = change.validate_only;
                 let request = api::AttachBaselineRequest {
                     name: named(&group)?,
                     baseline: scope.name(&baseline, Location::baseline)?,
                     replace,
-                    request_id,
+                    request_id: change.request_id,
                     validate_only,
+                    expected_plan: change.expected_plan,
                     ..Default::default()
                 };
                 let answer = client.attach_baseline(request).await?;
@@ -101,29 +99,39 @@ impl Groups {
                 })?;
                 Ok(Exit::Well)
             }
-            Action::Add { group, ids, r#move, change: Change { request_id, validate_only } } => {
+            Action::Add { group, ids, r#move, change } => {
+                let validate_only = change.validate_only;
                 let request = api::AddInstancesRequest {
                     name: named(&group)?,
                     instance_ids: ids,
                     allow_move: r#move,
-                    request_id,
+                    request_id: change.request_id,
                     validate_only,
-                    ..Default::default()
+                    expected_plan: change.expected_plan,
                 };
                 let answer = client.add_instances(request).await?;
-                out.show("AddInstancesResponse", &answer, |view| view.instance_results(&answer.results))?;
+                out.show("AddInstancesResponse", &answer, |view| {
+                    let results = view.instance_results(&answer.results);
+                    let plan = answer.plan.as_ref().filter(|_| validate_only);
+                    plan.map_or_else(String::new, |plan| view.plan(plan) + "\n") + &results
+                })?;
                 Ok(refusals(&answer.results))
             }
-            Action::Remove { group, ids, change: Change { request_id, validate_only } } => {
+            Action::Remove { group, ids, change } => {
+                let validate_only = change.validate_only;
                 let request = api::RemoveInstancesRequest {
                     name: named(&group)?,
                     instance_ids: ids,
-                    request_id,
+                    request_id: change.request_id,
                     validate_only,
-                    ..Default::default()
+                    expected_plan: change.expected_plan,
                 };
                 let answer = client.remove_instances(request).await?;
-                out.show("RemoveInstancesResponse", &answer, |view| view.instance_results(&answer.results))?;
+                out.show("RemoveInstancesResponse", &answer, |view| {
+                    let results = view.instance_results(&answer.results);
+                    let plan = answer.plan.as_ref().filter(|_| validate_only);
+                    plan.map_or_else(String::new, |plan| view.plan(plan) + "\n") + &results
+                })?;
                 Ok(refusals(&answer.results))
             }
         }

@@ -10,6 +10,11 @@ use patchplane_client::{Listing, Location, api};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Examples:
+  patchctl instances                                of every location, or as --account and --region say
+  patchctl instances --group web
+  patchctl instances patches i-0123456789abcdef0 --state Missing")]
 pub(crate) struct Instances {
     #[command(subcommand)]
     action: Option<Action>,
@@ -46,6 +51,9 @@ struct List {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchctl readiness i-0123456789abcdef0            exit code 1 if something is in the way")]
 pub(crate) struct Readiness {
     /// i-… or mi-…, or resource names.
     #[arg(value_name = "INSTANCE", required = true)]

@@ -1,7 +1,8 @@
 //! `patchctl scan`, `install`, `operations` and `output`.
 
 use crate::{
-    Context, args,
+    Context,
+    args::{self, Change, Consent},
     failure::{Exit, Failure},
 };
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
@@ -9,20 +10,48 @@ use futures::TryStreamExt as _;
 use patchplane_client::{
     Followed, Listing, Location,
     api::{self, PatchOperation, patch_operation, patch_operation::Kind, patch_operation_step},
-    view::Progress,
+    has_ended,
+    view::{Progress, View},
 };
-use std::io::{self, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+use tokio::time::sleep;
+
+/// How often a watched list is asked for.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Puts the cursor home and clears the terminal.
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchctl scan --group web                             a patch group
+  patchctl scan --instance i-0123456789abcdef0          one instance
+  patchctl scan --tag env=test --exclude i-0123456789abcdef0
+  patchctl scan --all --validate-only                   shows who would be scanned, and scans nobody")]
 pub(crate) struct Scan {
     #[command(flatten)]
     spec: Spec,
+    #[command(flatten)]
+    change: Change,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Shows the plan and asks before it begins; what was shown is done, nothing else.
+
+Examples:
+  patchctl install --group web --reboot if-needed
+  patchctl install --group web --reboot no --validate-only              shows the plan alone
+  patchctl install --group web --reboot if-needed --concurrency 25% --max-failures 2
+  patchctl install --group web --reboot if-needed --yes --no-wait       for scripts")]
 pub(crate) struct Install {
     #[command(flatten)]
     spec: Spec,
+    #[command(flatten)]
+    consent: Consent,
     /// Whether instances reboot: `if-needed` when something was installed or waits for it; with `no` it stays pending.
     #[arg(long, value_enum)]
     reboot: Reboot,
@@ -61,40 +90,72 @@ struct Spec {
     /// Why, for those who read the history.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     note: String,
-    /// A UUID for this operation: running the command again with it starts nothing more.
-    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
-    request_id: String,
-    /// Show which instances would be acted on, and start nothing.
-    #[arg(long)]
-    validate_only: bool,
     /// Do not follow the operation to its end.
     #[arg(long)]
     no_wait: bool,
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Examples:
+  patchctl operations                                   everything, newest first
+  patchctl operations --watch                           until everything has ended
+  patchctl operations get 01KB8Q2M4V5W6X7Y8Z9A0B1C2D --watch
+  patchctl operations targets 01KB8Q2M4V5W6X7Y8Z9A0B1C2D
+
+Ctrl-C ends the watching alone, with exit code 130: the operation goes on.")]
 pub(crate) struct Operations {
     #[command(subcommand)]
     action: Option<Action>,
+    #[command(flatten)]
+    list: List,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Lists operations, newest first (the default).
-    List,
+    List(List),
     /// Shows one operation.
-    Get { operation: String },
+    Get {
+        #[arg(value_name = "OPERATION", help = OPERATION)]
+        id: String,
+        /// Follow it to its end first, like `operations watch`.
+        #[arg(short, long)]
+        watch: bool,
+    },
     /// Lists an operation's instances with their steps, also those left out.
-    Targets { operation: String },
+    Targets {
+        #[arg(value_name = "OPERATION", help = OPERATION)]
+        id: String,
+    },
     /// Follows an operation to its end, then lists its instances; with `-o json` one message a line.
-    Watch { operation: String },
-    /// Waits for an operation's end, then shows it.
-    Wait { operation: String },
+    Watch {
+        #[arg(value_name = "OPERATION", help = OPERATION)]
+        id: String,
+    },
+    /// Waits for an operation's end without a word, then shows it.
+    Wait {
+        #[arg(value_name = "OPERATION", help = OPERATION)]
+        id: String,
+    },
+}
+
+const OPERATION: &str = "The operation's id, or its resource name";
+
+#[derive(Debug, Args)]
+struct List {
+    /// Show the list again whenever it changes, until every operation has ended.
+    #[arg(short, long)]
+    watch: bool,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchctl output 01KB8Q2M4V5W6X7Y8Z9A0B1C2D i-0123456789abcdef0")]
 pub(crate) struct Output {
-    /// The operation's ULID or name.
+    /// The operation's id, or its resource name.
     operation: String,
     /// The instance's id.
     instance: String,
@@ -104,22 +165,63 @@ pub(crate) struct Output {
 
 impl Scan {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        self.spec.run(context, Kind::Scan, patch_operation::RebootOption::Unspecified).await
+        let Self { spec, change } = self;
+        let no_wait = spec.no_wait;
+        let request = spec.request(context, Kind::Scan, patch_operation::RebootOption::Unspecified)?;
+        let (validate_only, request) = (change.validate_only, framed(request, change));
+        let created = context.client.create_patch_operation(request).await?;
+        if !validate_only {
+            context.note(created.plan.as_ref());
+        }
+        started(context, created, validate_only, no_wait).await
     }
 }
 
 impl Install {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let reboot = match self.reboot {
+        let Self { spec, consent, reboot } = self;
+        let reboot = match reboot {
             Reboot::IfNeeded => patch_operation::RebootOption::RebootIfNeeded,
             Reboot::No => patch_operation::RebootOption::NoReboot,
         };
-        self.spec.run(context, Kind::Install, reboot).await
+        let (no_wait, validate_only) = (spec.no_wait, consent.change.validate_only);
+        let request = spec.request(context, Kind::Install, reboot)?;
+        let call = |change| context.client.create_patch_operation(framed(request.clone(), change));
+        let created = context.with_consent(consent, call, |created| created.plan.as_ref(), question).await?;
+        started(context, created, validate_only, no_wait).await
     }
 }
 
+/// `Install on 12 instances, 2 at once, stop after 1 failed, reboot those that need it?`
+fn question(created: &api::CreatePatchOperationResponse) -> String {
+    let instances = created.plan.as_ref().map_or(0, |plan| plan.target_count);
+    let operation = created.patch_operation.clone().unwrap_or_default();
+    let rollout = operation.rollout.unwrap_or_default();
+    let number = |limit: Option<api::InstanceLimit>| limit.map_or(0, |limit| args::number(&limit, instances));
+    let plural = if instances == 1 { "" } else { "s" };
+    let reboot = match operation.reboot_option() {
+        patch_operation::RebootOption::RebootIfNeeded => "reboot those that need it",
+        _ => "reboot none",
+    };
+    format!(
+        "Install on {instances} instance{plural}, {} at once, stop after {} failed, {reboot}?",
+        number(rollout.concurrency),
+        number(rollout.max_failures),
+    )
+}
+
+fn framed(request: api::CreatePatchOperationRequest, change: Change) -> api::CreatePatchOperationRequest {
+    let Change { validate_only, expected_plan, request_id } = change;
+    api::CreatePatchOperationRequest { validate_only, expected_plan, request_id, ..request }
+}
+
 impl Spec {
-    async fn run(self, context: &Context, kind: Kind, reboot: patch_operation::RebootOption) -> Result<Exit, Failure> {
+    fn request(
+        self,
+        context: &Context,
+        kind: Kind,
+        reboot: patch_operation::RebootOption,
+    ) -> Result<api::CreatePatchOperationRequest, Failure> {
         let rollout = (self.concurrency.is_some() || self.max_failures.is_some())
             .then_some(api::Rollout { concurrency: self.concurrency, max_failures: self.max_failures });
         let patch_operation = PatchOperation {
@@ -136,51 +238,55 @@ impl Spec {
             note: self.note,
             ..Default::default()
         };
-        let request = api::CreatePatchOperationRequest {
-            parent: context.scope.one()?.into(),
-            patch_operation: Some(patch_operation),
-            request_id: self.request_id,
-            validate_only: self.validate_only,
-            ..Default::default()
-        };
-        let created = context.client.create_patch_operation(request).await?;
-        let (operation, plan) = (created.patch_operation.clone().unwrap_or_default(), created.plan.clone());
-        if self.validate_only || self.no_wait {
-            context.out.show("CreatePatchOperationResponse", &created, |view| {
-                let plan = view.plan(&plan.unwrap_or_default());
-                if self.validate_only { plan } else { plan + "\n" + &view.operation(&operation) }
-            })?;
-            return Ok(Exit::Well);
-        }
-        // Only news: the answer itself comes on standard output.
-        let _ = writeln!(io::stderr(), "{}", operation.name);
-        let followed = follow(context, &operation.name, |_| Ok(())).await?;
-        result(context, &followed)
+        let parent = context.scope.one()?.into();
+        Ok(api::CreatePatchOperationRequest { parent, patch_operation: Some(patch_operation), ..Default::default() })
     }
+}
+
+/// Shows what was started, or follows it to its end.
+async fn started(
+    context: &Context,
+    created: api::CreatePatchOperationResponse,
+    validate_only: bool,
+    no_wait: bool,
+) -> Result<Exit, Failure> {
+    let operation = created.patch_operation.clone().unwrap_or_default();
+    if validate_only || no_wait {
+        context.out.show("CreatePatchOperationResponse", &created, |view| {
+            let plan = created.plan.as_ref().map_or_else(String::new, |plan| view.plan(plan));
+            if validate_only { plan } else { plan + "\n" + &view.operation(&operation) }
+        })?;
+        return Ok(Exit::Well);
+    }
+    // Only news: the answer itself comes on standard output.
+    let _ = writeln!(io::stderr(), "{}", operation.name);
+    let followed = follow(context, &operation.name, |_| Ok(())).await?;
+    result(context, &followed)
 }
 
 impl Operations {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let Context { client, scope, out } = context;
-        let named = |operation: &str| scope.name(operation, Location::patch_operation);
-        match self.action.unwrap_or(Action::List) {
-            Action::List => list(context).await,
-            Action::Get { operation } => {
-                let request = api::GetPatchOperationRequest { name: named(&operation)? };
+        let named = |id: &str| scope.name(id, Location::patch_operation);
+        match self.action.unwrap_or(Action::List(self.list)) {
+            Action::List(List { watch: false }) => list(context).await,
+            Action::List(List { watch: true }) => watch_list(context).await,
+            Action::Get { id, watch: false } => {
+                let request = api::GetPatchOperationRequest { name: named(&id)? };
                 let operation = client.get_patch_operation(request).await?.patch_operation.unwrap_or_default();
                 out.show("PatchOperation", &operation, |view| view.operation(&operation))?;
                 Ok(Exit::of(&operation))
             }
-            Action::Targets { operation } => {
-                let targets = targets(context, named(&operation)?).await?;
+            Action::Targets { id } => {
+                let targets = targets(context, named(&id)?).await?;
                 let all = api::ListPatchOperationTargetsResponse { targets, ..Default::default() };
                 out.show("ListPatchOperationTargetsResponse", &all, |view| view.targets(&all.targets))?;
                 Ok(Exit::Well)
             }
-            Action::Watch { operation } => {
-                let followed = follow(context, &named(&operation)?, |message| {
+            Action::Get { id, watch: true } | Action::Watch { id } => {
+                let followed = follow(context, &named(&id)?, |message| {
                     match out.json("WatchPatchOperationResponse", message)? {
-                        Some(line) => out.write(&format!("{line}\n")),
+                        Some(line) => out.write_line(&line),
                         None => Ok(()),
                     }
                 })
@@ -190,12 +296,26 @@ impl Operations {
                     _ => result(context, &followed),
                 }
             }
-            Action::Wait { operation } => {
-                let operation = client.wait(named(&operation)?).await?;
+            Action::Wait { id } => {
+                let name = named(&id)?;
+                let operation = until_ctrl_c(client.wait(&name), again(&name)).await??;
                 out.show("PatchOperation", &operation, |view| view.operation(&operation))?;
                 Ok(Exit::of(&operation))
             }
         }
+    }
+}
+
+/// How to look at an operation again.
+fn again(name: &str) -> String {
+    format!("patchctl operations watch {name}")
+}
+
+/// Awaits it unless the user has had enough.
+async fn until_ctrl_c<T>(it: impl Future<Output = T>, again: String) -> Result<T, Failure> {
+    tokio::select! {
+        done = it => Ok(done),
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted { again }),
     }
 }
 
@@ -221,15 +341,45 @@ impl Output {
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {
-    let request = api::ListPatchOperationsRequest { parent: context.scope.any()?.into(), ..Default::default() };
-    let Listing { items, unreachable } = Listing::collect(context.client.list_patch_operations(request)).await?;
-    let exit = context.out.warn(&unreachable);
-    let all = api::ListPatchOperationsResponse { patch_operations: items, unreachable, ..Default::default() };
-    context.out.show("ListPatchOperationsResponse", &all, |view| match all.patch_operations.as_slice() {
+    let all = all(context).await?;
+    let exit = context.out.warn(&all.unreachable);
+    context.out.show("ListPatchOperationsResponse", &all, |view| listed(view, &all))?;
+    Ok(exit)
+}
+
+/// The list again whenever it has changed, until all has ended: on a terminal in one place, else one below the other.
+async fn watch_list(context: &Context) -> Result<Exit, Failure> {
+    let mut shown = None;
+    loop {
+        let all = until_ctrl_c(all(context), "patchctl operations --watch".to_owned()).await??;
+        if shown.as_ref() != Some(&all) {
+            let again = shown.is_some() && io::stdout().is_terminal();
+            match context.out.json("ListPatchOperationsResponse", &all)? {
+                Some(value) => context.out.write_line(&value)?,
+                None if again => context.out.write(&format!("{CLEAR}{}", listed(&context.out.view, &all)))?,
+                None if shown.is_some() => context.out.write(&format!("\n{}", listed(&context.out.view, &all)))?,
+                None => context.out.write(&listed(&context.out.view, &all))?,
+            }
+        }
+        if all.patch_operations.iter().all(has_ended) {
+            return Ok(context.out.warn(&all.unreachable));
+        }
+        shown = Some(all);
+        until_ctrl_c(sleep(AGAIN), "patchctl operations --watch".to_owned()).await?;
+    }
+}
+
+fn listed(view: &View, all: &api::ListPatchOperationsResponse) -> String {
+    match all.patch_operations.as_slice() {
         [] => "No operations yet.\n".to_owned(),
         operations => view.operations(operations),
-    })?;
-    Ok(exit)
+    }
+}
+
+async fn all(context: &Context) -> Result<api::ListPatchOperationsResponse, Failure> {
+    let request = api::ListPatchOperationsRequest { parent: context.scope.any()?.into(), ..Default::default() };
+    let Listing { items, unreachable } = Listing::collect(context.client.list_patch_operations(request)).await?;
+    Ok(api::ListPatchOperationsResponse { patch_operations: items, unreachable, ..Default::default() })
 }
 
 async fn targets(context: &Context, parent: String) -> Result<Vec<api::PatchOperationTarget>, Failure> {
@@ -238,7 +388,7 @@ async fn targets(context: &Context, parent: String) -> Result<Vec<api::PatchOper
 }
 
 /// Watches the operation to its end, with progress on standard error; `message` sees every message.
-async fn follow(
+pub(crate) async fn follow(
     context: &Context,
     name: &str,
     message: impl Fn(&api::WatchPatchOperationResponse) -> Result<(), Failure>,
@@ -247,11 +397,7 @@ async fn follow(
     let mut progress = Progress::stderr();
     let mut watch = context.client.watch(name);
     loop {
-        let next = tokio::select! {
-            next = watch.try_next() => next?,
-            _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted { operation: name.to_owned() }),
-        };
-        let Some(news) = next else { return Ok(followed) };
+        let Some(news) = until_ctrl_c(watch.try_next(), again(name)).await?? else { return Ok(followed) };
         message(&news)?;
         if followed.apply(news) {
             progress.show(&followed);

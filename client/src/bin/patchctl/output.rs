@@ -1,35 +1,68 @@
-//! What goes to standard output: a table for people, or the API's messages in Protobuf's JSON mapping.
+//! What goes to standard output: a table for people, or the API's messages in Protobuf's JSON mapping, as JSON or YAML.
 
 use crate::failure::{Exit, Failure};
 use clap::ValueEnum;
+use jiff::tz::TimeZone;
 use patchplane_client::{api::Unreachable, view::View};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{self, Write as _};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
+    /// Tables for people.
+    #[default]
     Table,
+    /// The API's messages in Protobuf's JSON mapping.
     Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Colour {
+    /// Decides for standard output and standard error.
+    pub(crate) fn apply(self) {
+        match self {
+            Self::Auto => {}
+            Self::Always => owo_colors::set_override(true),
+            Self::Never => owo_colors::set_override(false),
+        }
+    }
 }
 
 /// Standard output in the format that was asked for.
 pub(crate) struct Out {
     pub(crate) view: View,
-    /// Set for JSON.
+    format: Format,
+    /// Set for JSON and YAML.
     descriptors: Option<DescriptorPool>,
 }
 
 impl Out {
-    pub(crate) fn new(format: Format) -> Result<Self, Failure> {
+    /// Times in tables are shown in this zone.
+    pub(crate) fn new(format: Format, zone: TimeZone) -> Result<Self, Failure> {
         let descriptors = match format {
             Format::Table => None,
-            Format::Json => Some(DescriptorPool::decode(patchplane_proto::FILE_DESCRIPTOR_SET).map_err(internal)?),
+            Format::Json | Format::Yaml => {
+                Some(DescriptorPool::decode(patchplane_proto::FILE_DESCRIPTOR_SET).map_err(internal)?)
+            }
         };
-        Ok(Self { view: View::for_stdout(), descriptors })
+        Ok(Self { view: View::for_stdout().in_zone(zone), format, descriptors })
     }
 
+    /// Whether messages are asked for and not tables: JSON, or YAML.
     pub(crate) fn is_json(&self) -> bool {
         self.descriptors.is_some()
     }
@@ -47,7 +80,7 @@ impl Out {
         }
     }
 
-    /// The message as JSON; none if tables were asked for.
+    /// The message in Protobuf's JSON mapping; none if tables were asked for.
     pub(crate) fn json<M: Message>(&self, kind: &str, message: &M) -> Result<Option<Value>, Failure> {
         let Some(descriptors) = &self.descriptors else { return Ok(None) };
         let kind = format!("patchplane.v1.{kind}");
@@ -60,8 +93,20 @@ impl Out {
         Ok(Some(value))
     }
 
+    /// Writes one document, as JSON or YAML.
     pub(crate) fn write_json(&self, value: &Value) -> Result<(), Failure> {
-        self.write(&format!("{value:#}\n"))
+        match self.format {
+            Format::Yaml => self.write(&yaml(value)?),
+            Format::Table | Format::Json => self.write(&format!("{value:#}\n")),
+        }
+    }
+
+    /// Writes one of many documents: JSON on a line of its own, YAML after a separator.
+    pub(crate) fn write_line(&self, value: &Value) -> Result<(), Failure> {
+        match self.format {
+            Format::Yaml => self.write(&format!("---\n{}", yaml(value)?)),
+            Format::Table | Format::Json => self.write(&format!("{value}\n")),
+        }
     }
 
     pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
@@ -81,8 +126,16 @@ impl Out {
     }
 }
 
+fn yaml(value: &Value) -> Result<String, Failure> {
+    let mut text = serde_saphyr::to_string(value).map_err(internal)?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
 fn internal(error: impl std::fmt::Display) -> Failure {
-    Failure::Internal(format!("cannot write JSON: {error}"))
+    Failure::Internal(format!("cannot write the answer: {error}"))
 }
 
 #[cfg(test)]
@@ -98,10 +151,26 @@ mod tests {
             end_time: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
             ..Default::default()
         };
-        let json = Out::new(Format::Json).unwrap().json("PatchOperationTarget", &target).unwrap().unwrap();
+        let json =
+            Out::new(Format::Json, TimeZone::UTC).unwrap().json("PatchOperationTarget", &target).unwrap().unwrap();
         assert_eq!(json["state"], "STATE_SUCCEEDED");
         assert_eq!(json["endTime"], "1970-01-01T00:00:00Z");
         assert_eq!(json["rebooted"], false);
         assert_eq!(json["steps"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn yaml_keeps_what_json_says_and_quotes_what_would_be_read_as_something_else() {
+        let value = serde_json::json!({
+            "name": "accounts/111122223333/regions/us-east-1", "account": "111122223333", "state": "no", "steps": [],
+            "note": "two\nlines", "counts": { "failed": 0 }, "ids": ["i-1", "~"], "end": null, "time": "03:00", "empty": "",
+        });
+        let text = yaml(&value).unwrap();
+        assert!(text.starts_with("name: accounts/111122223333/regions/us-east-1\n"), "{text}");
+        for (key, quoted) in [("account", "111122223333"), ("state", "no"), ("empty", "")] {
+            let forms = [format!("{key}: \"{quoted}\"\n"), format!("{key}: '{quoted}'\n")];
+            assert!(forms.iter().any(|form| text.contains(form)), "{key} must be quoted:\n{text}");
+        }
+        assert!(text.contains("counts:\n  failed: 0\n") && text.contains("steps: []\n"), "{text}");
     }
 }

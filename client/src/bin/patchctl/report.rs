@@ -10,6 +10,10 @@ use patchplane_client::{Listing, api};
 use serde_json::json;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchctl report                                   the whole location
+  patchctl report --group web --patches --state Missing")]
 pub(crate) struct Report {
     /// Only instances of this patch group.
     #[arg(long)]
