@@ -7,11 +7,16 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::read);
 
+/// The Windows products of the catalogue.
+pub(crate) const WINDOWS: [&str; 2] = ["WindowsServer2019", "WindowsServer2022"];
+
 struct Catalogue {
     /// By AWS's product: `AmazonLinux2`, `AmazonLinux2023`, `WindowsServer2019`, `WindowsServer2022`.
     by_product: BTreeMap<&'static str, Vec<AvailablePatch>>,
     /// KB to the KBs that it replaces.
     supersedes: BTreeMap<String, Vec<String>>,
+    /// KB to Microsoft's id of the update, where a public source tells it.
+    microsoft_ids: BTreeMap<String, String>,
 }
 
 /// The updates of a product that are out at `now`. Replaced Windows updates vanish (S 4.4.6).
@@ -21,6 +26,12 @@ pub(crate) fn offers(product: &str, now: Timestamp) -> Vec<&'static AvailablePat
     let replacing = CATALOGUE.supersedes.iter().filter(|(id, _)| out.iter().any(|patch| patch.kb_id == **id));
     let replaced: Vec<_> = replacing.flat_map(|(_, replaced)| replaced).collect();
     out.into_iter().filter(|patch| !replaced.contains(&&patch.kb_id)).collect()
+}
+
+/// Microsoft's id of a Windows update (S 4.8.3); made up, and the same each time, where no source tells it.
+pub(crate) fn microsoft_id(kb_id: &str) -> String {
+    let known = CATALOGUE.microsoft_ids.get(kb_id).cloned();
+    known.unwrap_or_else(|| uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, kb_id.as_bytes()).to_string())
 }
 
 #[derive(Default, Deserialize)]
@@ -33,6 +44,8 @@ struct AdvisoryFile {
     amazon_linux_2: Vec<Advisory>,
     #[serde(default, rename = "amazon-linux-2023")]
     amazon_linux_2023: Vec<Advisory>,
+    #[serde(default)]
+    windows: Vec<Advisory>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +67,7 @@ struct Advisory {
     products: Vec<String>,
     #[serde(default)]
     supersedes: Vec<String>,
+    patch_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +88,7 @@ impl Catalogue {
         let linux = |product: &str, real: &[Advisory], synthetic: &[Advisory]| -> Vec<AvailablePatch> {
             real.iter().chain(synthetic).flat_map(|advisory| of_packages(advisory, product)).collect()
         };
-        let all_windows: Vec<_> = windows.advisories.iter().chain(&windows.undated).collect();
+        let all_windows: Vec<_> = windows.advisories.iter().chain(&windows.undated).chain(&synthetic.windows).collect();
         let of_windows = |product: &str| -> Vec<AvailablePatch> {
             all_windows.iter().filter_map(|advisory| of_article(advisory, product)).collect()
         };
@@ -89,6 +103,10 @@ impl Catalogue {
                 .iter()
                 .filter(|advisory| !advisory.supersedes.is_empty())
                 .map(|advisory| (advisory.id.clone(), advisory.supersedes.clone()))
+                .collect(),
+            microsoft_ids: all_windows
+                .iter()
+                .filter_map(|advisory| Some((advisory.id.clone(), advisory.patch_id.clone()?)))
                 .collect(),
         }
     }
@@ -112,6 +130,7 @@ fn of_packages(advisory: &Advisory, product: &str) -> Vec<AvailablePatch> {
             release: release.clone(),
             arch: arch.clone(),
             product: product.to_owned(),
+            repository: "Core".to_owned(),
             classification: if advisory.kind == "bugfix" { "Bugfix" } else { "Security" }.to_owned(),
             severity: advisory.severity.clone().unwrap_or_default(),
             advisory_ids: vec![advisory.id.clone()],

@@ -109,6 +109,7 @@ impl Place {
             last_no_reboot_install: None,
             counts,
             rows: rows.into_iter().map(ReportRow::from).collect(),
+            security_updates_count: security_counts,
         })
     }
 }

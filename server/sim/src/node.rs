@@ -80,6 +80,8 @@ pub(crate) struct Report {
     #[serde(skip)]
     pub(crate) counts: PatchCounts,
     pub(crate) rows: Vec<ReportRow>,
+    /// Whether the baseline counted unapproved security updates as non-compliant (S 8.2.5).
+    pub(crate) security_updates_count: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]

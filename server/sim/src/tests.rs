@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 mod baselines;
+mod catalogue;
 mod fuzz;
 mod runs;
 mod windows;

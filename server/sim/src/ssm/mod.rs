@@ -5,6 +5,7 @@ mod baseline_changes;
 mod baseline_content;
 mod baselines;
 mod commands;
+mod compliance;
 mod maintenance_windows;
 mod nodes;
 mod patch_groups;
@@ -67,6 +68,8 @@ pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
         "UpdatePatchBaseline" => call.update_patch_baseline(),
         "DeletePatchBaseline" => call.delete_patch_baseline(),
         "RegisterDefaultPatchBaseline" => call.register_default_patch_baseline(),
+        "DescribeAvailablePatches" => call.describe_available_patches(),
+        "DescribeEffectivePatchesForPatchBaseline" => call.describe_effective_patches_for_patch_baseline(),
         "DescribePatchProperties" => call.describe_patch_properties(),
         "DescribePatchGroups" => call.describe_patch_groups(),
         "GetPatchBaselineForPatchGroup" => call.get_patch_baseline_for_patch_group(),
@@ -77,6 +80,9 @@ pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
         "DescribeInstancePatchStates" => call.describe_instance_patch_states(),
         "DescribeInstancePatchStatesForPatchGroup" => call.describe_instance_patch_states_for_patch_group(),
         "DescribeInstancePatches" => call.describe_instance_patches(),
+        "ListComplianceItems" => call.list_compliance_items(),
+        "ListResourceComplianceSummaries" => call.list_resource_compliance_summaries(),
+        "ListComplianceSummaries" => call.list_compliance_summaries(),
         "SendCommand" => call.send_command(),
         "ListCommands" => call.list_commands(),
         "ListCommandInvocations" => call.list_command_invocations(),

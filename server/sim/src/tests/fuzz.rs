@@ -6,7 +6,12 @@ use crate::{
     model::{Member, SSM},
 };
 
-const OPERATIONS: [&str; 40] = [
+const OPERATIONS: [&str; 45] = [
+    "DescribeAvailablePatches",
+    "DescribeEffectivePatchesForPatchBaseline",
+    "ListComplianceItems",
+    "ListResourceComplianceSummaries",
+    "ListComplianceSummaries",
     "DescribePatchProperties",
     "CreatePatchBaseline",
     "UpdatePatchBaseline",
@@ -111,6 +116,9 @@ fn whatever_is_asked_is_answered_or_refused_with_a_documented_error() {
             "WindowTargetIds",
             "größe",
             "10%",
+            "PRODUCT",
+            "AmazonLinux2",
+            "ManagedInstance",
             "100",
             "x\u{0}\u{1F980}",
         ]
