@@ -57,6 +57,36 @@ table! {
     LIST_COMMANDS: "ListCommands", "ssm:ListCommands", Read, "operations";
     LIST_COMMAND_INVOCATIONS: "ListCommandInvocations", "ssm:ListCommandInvocations", Read, "operations";
     GET_COMMAND_INVOCATION: "GetCommandInvocation", "ssm:GetCommandInvocation", Read, "operations";
+    DESCRIBE_WINDOWS: "DescribeMaintenanceWindows", "ssm:DescribeMaintenanceWindows", Read, "windows";
+    GET_WINDOW: "GetMaintenanceWindow", "ssm:GetMaintenanceWindow", Read, "windows";
+    DESCRIBE_WINDOW_TARGETS:
+        "DescribeMaintenanceWindowTargets", "ssm:DescribeMaintenanceWindowTargets", Read, "windows";
+    DESCRIBE_WINDOW_TASKS: "DescribeMaintenanceWindowTasks", "ssm:DescribeMaintenanceWindowTasks", Read, "windows";
+    GET_WINDOW_TASK: "GetMaintenanceWindowTask", "ssm:GetMaintenanceWindowTask", Read, "windows";
+    DESCRIBE_WINDOW_EXECUTIONS:
+        "DescribeMaintenanceWindowExecutions", "ssm:DescribeMaintenanceWindowExecutions", Read, "windows";
+    GET_WINDOW_EXECUTION:
+        "GetMaintenanceWindowExecution", "ssm:GetMaintenanceWindowExecution", Read, "windows";
+    DESCRIBE_WINDOW_EXECUTION_TASKS:
+        "DescribeMaintenanceWindowExecutionTasks", "ssm:DescribeMaintenanceWindowExecutionTasks", Read, "windows";
+    DESCRIBE_WINDOW_INVOCATIONS:
+        "DescribeMaintenanceWindowExecutionTaskInvocations",
+        "ssm:DescribeMaintenanceWindowExecutionTaskInvocations", Read, "windows";
+    DESCRIBE_WINDOW_SCHEDULE:
+        "DescribeMaintenanceWindowSchedule", "ssm:DescribeMaintenanceWindowSchedule", Read, "windows";
+    DESCRIBE_WINDOWS_FOR_TARGET:
+        "DescribeMaintenanceWindowsForTarget", "ssm:DescribeMaintenanceWindowsForTarget", Read, "windows";
+    CREATE_WINDOW: "CreateMaintenanceWindow", "ssm:CreateMaintenanceWindow", Mutation, "schedules";
+    UPDATE_WINDOW: "UpdateMaintenanceWindow", "ssm:UpdateMaintenanceWindow", Mutation, "schedules";
+    DELETE_WINDOW: "DeleteMaintenanceWindow", "ssm:DeleteMaintenanceWindow", Mutation, "schedules";
+    REGISTER_WINDOW_TARGET:
+        "RegisterTargetWithMaintenanceWindow", "ssm:RegisterTargetWithMaintenanceWindow", Mutation, "schedules";
+    DEREGISTER_WINDOW_TARGET:
+        "DeregisterTargetFromMaintenanceWindow", "ssm:DeregisterTargetFromMaintenanceWindow", Mutation, "schedules";
+    REGISTER_WINDOW_TASK:
+        "RegisterTaskWithMaintenanceWindow", "ssm:RegisterTaskWithMaintenanceWindow", Mutation, "schedules";
+    UPDATE_WINDOW_TASK:
+        "UpdateMaintenanceWindowTask", "ssm:UpdateMaintenanceWindowTask", Mutation, "schedules";
     ASSUME_ROLE: "AssumeRole", "sts:AssumeRole", Read, "locations";
 }
 

@@ -18,6 +18,8 @@ mod patch_groups;
 mod patch_states;
 mod tags;
 mod values;
+mod window_executions;
+mod windows;
 
 pub use access::{Access, Credentials};
 pub use calls::{Call, Effect, calls};
@@ -29,6 +31,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use instances::{NodeFilter, VmFilter};
 pub use page::{Page, PageOf};
 pub use patch_groups::{GroupMapping, GroupState};
+pub use window_executions::ForeseenRun;
+pub use windows::TaskChange;
 
 pub use aws_smithy_async::{rt::sleep::SharedAsyncSleep, time::SharedTimeSource};
 pub use aws_smithy_runtime_api::client::http::SharedHttpClient;

@@ -1,8 +1,9 @@
-//! What the SDK does with our calls when AWS is slow, gone, or says no: judged by the requests that AWS sees.
+//! What the SDK does with our calls when AWS is slow, gone, or says no, and with windows: judged by the requests that AWS sees.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scripted;
+mod windows;
 
 use jiff::Timestamp;
 use patchplane_aws::{Access, Aws, Clock, Credentials, ErrorKind, NodeFilter, PatchCommand, SendFailure, VmFilter};

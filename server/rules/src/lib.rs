@@ -16,6 +16,7 @@ mod operating_system;
 mod patch;
 mod preview;
 mod vocabulary;
+mod window;
 
 pub use approval::{
     AvailablePatch, Judgement, approved_from, compare_versions, filter_matches, group_matches, judge, level_rank,
@@ -37,3 +38,8 @@ pub use location::{AccountId, Location, Region};
 pub use operating_system::OperatingSystem;
 pub use patch::{InstancePatch, PatchState};
 pub use preview::{Decider, Explanation, Undated, Verdict, explain};
+pub use window::{
+    Progress, RateLimit, TargetTerm, TaskCommand, TaskDraft, TaskExecution, TaskInvocation, Window, WindowDraft,
+    WindowExecution, WindowExecutionId, WindowId, WindowLength, WindowName, WindowStatus, WindowSummary, WindowTarget,
+    WindowTask, WindowTiming, window_time,
+};
