@@ -15,6 +15,7 @@ mod location;
 mod operating_system;
 mod patch;
 mod preview;
+mod schedule;
 mod vocabulary;
 mod window;
 
@@ -38,6 +39,7 @@ pub use location::{AccountId, Location, Region};
 pub use operating_system::OperatingSystem;
 pub use patch::{InstancePatch, PatchState};
 pub use preview::{Decider, Explanation, Undated, Verdict, explain};
+pub use schedule::{Nth, Recurrence, Run, Schedule, Shift, TimeZoneName, Timetable, WeekDays};
 pub use window::{
     Progress, RateLimit, TargetTerm, TaskCommand, TaskDraft, TaskExecution, TaskInvocation, Window, WindowDraft,
     WindowExecution, WindowExecutionId, WindowId, WindowLength, WindowName, WindowStatus, WindowSummary, WindowTarget,
