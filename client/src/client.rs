@@ -134,6 +134,7 @@ calls! {
     baselines: get_baseline(GetBaselineRequest) -> GetBaselineResponse, read;
     patch_groups: get_patch_group(GetPatchGroupRequest) -> GetPatchGroupResponse, read;
     patch_groups: attach_baseline(AttachBaselineRequest) -> AttachBaselineResponse, mutation;
+    patch_groups: detach_baseline(DetachBaselineRequest) -> DetachBaselineResponse, mutation;
     patch_groups: add_instances(AddInstancesRequest) -> AddInstancesResponse, mutation;
     patch_groups: remove_instances(RemoveInstancesRequest) -> RemoveInstancesResponse, mutation;
     instances: get_instance(GetInstanceRequest) -> GetInstanceResponse, read;
@@ -161,6 +162,7 @@ macro_rules! pages {
 pages! {
     baselines: list_baselines as baselines_page(ListBaselinesRequest) -> ListBaselinesResponse;
     patch_groups: list_patch_groups as patch_groups_page(ListPatchGroupsRequest) -> ListPatchGroupsResponse;
+    patch_groups: list_tag_findings as tag_findings_page(ListTagFindingsRequest) -> ListTagFindingsResponse;
     instances: list_instances as instances_page(ListInstancesRequest) -> ListInstancesResponse;
     instances: list_instance_patches as patches_page(ListInstancePatchesRequest) -> ListInstancePatchesResponse;
     patch_operations: list_patch_operations as operations_page(ListPatchOperationsRequest) -> ListPatchOperationsResponse;

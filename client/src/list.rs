@@ -85,6 +85,8 @@ lists! {
     list_baselines(ListBaselinesRequest) -> Baseline by baselines_page.baselines, unreachable;
     /// Lists patch groups; `parent` may use `-`.
     list_patch_groups(ListPatchGroupsRequest) -> PatchGroup by patch_groups_page.patch_groups, unreachable;
+    /// Lists tags that look like a patch group and are not effective; `parent` may use `-`.
+    list_tag_findings(ListTagFindingsRequest) -> TagFinding by tag_findings_page.findings, unreachable;
     /// Lists instances; `parent` may use `-`.
     list_instances(ListInstancesRequest) -> Instance by instances_page.instances, unreachable;
     /// Lists operations, newest first within a location; `parent` may use `-`.

@@ -66,6 +66,20 @@ impl PatchGroupService for Fake {
         }
     }
 
+    async fn detach_baseline(
+        &self,
+        _: Request<api::DetachBaselineRequest>,
+    ) -> Result<Response<api::DetachBaselineResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn list_tag_findings(
+        &self,
+        _: Request<api::ListTagFindingsRequest>,
+    ) -> Result<Response<api::ListTagFindingsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
     async fn add_instances(
         &self,
         _: Request<api::AddInstancesRequest>,

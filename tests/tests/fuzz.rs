@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use bytes::{Buf as _, BufMut as _};
-use patchplane_client::{Listing, api::ListPatchOperationsRequest};
+use patchplane_client::{
+    Listing,
+    api::{AddInstancesRequest, ListPatchOperationsRequest},
+};
 use patchplane_tests::{PARENT, World, install};
 use prost::Message as _;
 use prost_reflect::{
@@ -137,7 +140,9 @@ impl Generator {
     fn resource(&self, field: &str) -> &'static str {
         match (self.method.as_str(), field) {
             (_, "baseline") | ("GetBaseline", _) => "/baselines/",
-            ("GetPatchGroup" | "AttachBaseline" | "AddInstances" | "RemoveInstances", _) => "/patchGroups/",
+            ("GetPatchGroup" | "AttachBaseline" | "DetachBaseline" | "AddInstances" | "RemoveInstances", _) => {
+                "/patchGroups/"
+            }
             ("GetInstance" | "CheckReadiness" | "ListInstancePatches", _) => "/instances/",
             ("GetStepOutput", _) => "/steps/",
             ("GetPatchOperation" | "WatchPatchOperation" | "WaitPatchOperation" | "ListPatchOperationTargets", _) => {
@@ -242,6 +247,12 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
     for method in methods {
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         method.name().clone_into(&mut generator.method);
+        if method.name() == "CreatePatchOperation" {
+            // The messages before may have moved them.
+            let (name, instance_ids) = (format!("{PARENT}/patchGroups/web"), nodes.clone());
+            let request = AddInstancesRequest { name, instance_ids, allow_move: true, ..Default::default() };
+            world.client.add_instances(request).await.unwrap();
+        }
         for round in 0..ROUNDS {
             let mut message = generator.message(&method.input(), 0);
             if method.name() == "CreatePatchOperation" && round % 2 == 0 {

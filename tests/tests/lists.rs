@@ -4,7 +4,7 @@
 
 use patchplane_client::api::{
     ListBaselinesRequest, ListInstancePatchesRequest, ListInstancesRequest, ListPatchGroupsRequest,
-    ListPatchOperationTargetsRequest, ListPatchOperationsRequest, Unreachable, baseline::Owner,
+    ListPatchOperationTargetsRequest, ListPatchOperationsRequest, ListTagFindingsRequest, Unreachable, baseline::Owner,
 };
 use patchplane_server::server::simulated::LOCATIONS;
 use patchplane_sim::{Fault, FaultKind};
@@ -24,11 +24,12 @@ type Page = (Vec<String>, String, Vec<Unreachable>);
 enum List {
     Baselines,
     Groups,
+    Findings,
     Instances,
     Operations,
 }
 
-const LISTS: [List; 4] = [List::Baselines, List::Groups, List::Instances, List::Operations];
+const LISTS: [List; 5] = [List::Baselines, List::Groups, List::Findings, List::Instances, List::Operations];
 
 impl List {
     /// What a page holds at most, and what it holds when nothing is said.
@@ -39,16 +40,23 @@ impl List {
     async fn page(self, world: &World, parent: &str, page_size: i32, page_token: &str) -> Result<Page, Status> {
         let (parent, page_token) = (parent.to_owned(), page_token.to_owned());
         macro_rules! page {
-            ($service:ident.$method:ident($request:ident) -> $rows:ident) => {{
+            ($service:ident.$method:ident($request:ident) -> $rows:ident) => {
+                page!($service.$method($request) -> $rows, |row| row.name)
+            };
+            ($service:ident.$method:ident($request:ident) -> $rows:ident, |$row:ident| $name:expr) => {{
                 let request = $request { parent, page_size, page_token, ..Default::default() };
                 let page = world.patiently(world.client.$service().$method(request)).await?.into_inner();
-                Ok((page.$rows.into_iter().map(|row| row.name).collect(), page.next_page_token, page.unreachable))
+                Ok((page.$rows.into_iter().map(|$row| $name).collect(), page.next_page_token, page.unreachable))
             }};
         }
         #[expect(clippy::needless_update, reason = "the macro serves requests with and without filters")]
         match self {
             Self::Baselines => page!(baselines.list_baselines(ListBaselinesRequest) -> baselines),
             Self::Groups => page!(patch_groups.list_patch_groups(ListPatchGroupsRequest) -> patch_groups),
+            Self::Findings => page!(
+                patch_groups.list_tag_findings(ListTagFindingsRequest) -> findings,
+                |row| format!("{}/{:?}/{}", row.location, row.code(), row.instance_ids[0])
+            ),
             Self::Instances => page!(instances.list_instances(ListInstancesRequest) -> instances),
             Self::Operations => {
                 page!(patch_operations.list_patch_operations(ListPatchOperationsRequest) -> patch_operations)
@@ -100,9 +108,13 @@ async fn world() -> World {
 #[tokio::test]
 async fn pages_of_any_size_bring_every_row_once_and_in_order() {
     let world = world().await;
-    for (list, expected) in
-        [(List::Baselines, 4 * 17), (List::Groups, 4), (List::Instances, 17 + 3 + 2 + 3), (List::Operations, 6)]
-    {
+    for (list, expected) in [
+        (List::Baselines, 4 * 17),
+        (List::Groups, 4),
+        (List::Findings, 7),
+        (List::Instances, 17 + 3 + 2 + 3),
+        (List::Operations, 6),
+    ] {
         let (whole, gaps) = list.all(&world, EVERYWHERE, i32::MAX).await;
         assert_eq!((whole.len(), gaps), (expected, vec![]), "{list:?}: {whole:#?}");
         let unique: BTreeSet<&String> = whole.iter().collect();
@@ -120,7 +132,7 @@ async fn pages_of_any_size_bring_every_row_once_and_in_order() {
             match list {
                 List::Operations => assert!(part.is_sorted_by(|a, b| a > b), "newest first: {part:?}"),
                 List::Groups | List::Instances => assert!(part.is_sorted(), "{part:?}"),
-                List::Baselines => {}
+                List::Baselines | List::Findings => {}
             }
             parts.extend(part);
         }

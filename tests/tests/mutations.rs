@@ -4,9 +4,9 @@
 
 use patchplane_client::api::{
     AddInstancesRequest, AddInstancesResponse, AttachBaselineRequest, AttachBaselineResponse,
-    CreatePatchOperationRequest, CreatePatchOperationResponse, GetPatchGroupRequest, ListBaselinesRequest,
-    ListPatchOperationsRequest, PatchGroup, Plan, RemoveInstancesRequest, RemoveInstancesResponse,
-    patch_operation::State,
+    CreatePatchOperationRequest, CreatePatchOperationResponse, DetachBaselineRequest, DetachBaselineResponse,
+    GetPatchGroupRequest, ListBaselinesRequest, ListPatchOperationsRequest, PatchGroup, Plan, RemoveInstancesRequest,
+    RemoveInstancesResponse, patch_operation::State,
 };
 use patchplane_server::store::CrashPoint;
 use patchplane_sim::FaultKind;
@@ -18,10 +18,11 @@ use uuid::Uuid;
 const AMAZON_LINUX_2: &str = "pb-0be8c61cde3be63f3";
 const WINDOWS: &str = "pb-09ca3fb51f0412ec3";
 
-/// Any of the four mutations.
+/// Any of the five mutations.
 #[derive(Clone, Debug)]
 enum Change {
     Attach(AttachBaselineRequest),
+    Detach(DetachBaselineRequest),
     Add(AddInstancesRequest),
     Remove(RemoveInstancesRequest),
     Create(Box<CreatePatchOperationRequest>),
@@ -40,6 +41,7 @@ macro_rules! of_any {
     ($change:expr, $request:ident => $body:expr) => {
         match $change {
             Change::Attach($request) => $body,
+            Change::Detach($request) => $body,
             Change::Add($request) => $body,
             Change::Remove($request) => $body,
             Change::Create($request) => $body,
@@ -54,6 +56,11 @@ impl Change {
             Self::Attach(request) => {
                 let AttachBaselineResponse { patch_group, plan, replayed } =
                     groups.attach_baseline(request).await?.into_inner();
+                (patch_group.unwrap().name, plan, replayed)
+            }
+            Self::Detach(request) => {
+                let DetachBaselineResponse { patch_group, plan, replayed } =
+                    groups.detach_baseline(request).await?.into_inner();
                 (patch_group.unwrap().name, plan, replayed)
             }
             Self::Add(request) => {
@@ -90,6 +97,8 @@ impl Change {
     fn altered(mut self) -> Self {
         match &mut self {
             Self::Attach(request) => request.replace = !request.replace,
+            // The same group, spelt otherwise.
+            Self::Detach(request) => request.name = request.name.replace("/old", "/%6Fld"),
             Self::Add(request) => request.allow_move = !request.allow_move,
             Self::Remove(request) => request.name.push('2'),
             Self::Create(request) => request.patch_operation.as_mut().unwrap().note.push('!'),
@@ -115,6 +124,15 @@ fn attach(group: &str, baseline_id: &str) -> AttachBaselineRequest {
     }
 }
 
+fn detach(group: &str, baseline_id: &str) -> DetachBaselineRequest {
+    DetachBaselineRequest {
+        name: group_name(group),
+        baseline: format!("{PARENT}/baselines/{baseline_id}"),
+        request_id: request_id(),
+        ..DetachBaselineRequest::default()
+    }
+}
+
 fn add(group: &str, instance_ids: &[String]) -> AddInstancesRequest {
     let (name, instance_ids) = (group_name(group), instance_ids.to_vec());
     AddInstancesRequest { name, instance_ids, request_id: request_id(), ..AddInstancesRequest::default() }
@@ -131,8 +149,10 @@ async fn changes(world: &World) -> Vec<Change> {
     let outside = fleet.add_nodes(2).create();
     let inside = fleet.add_nodes(2).in_group("db").create();
     fleet.add_nodes(2).in_group("web").missing_patches(1).create();
+    world.attach("old", WINDOWS).await;
     vec![
         Change::Attach(attach("web", AMAZON_LINUX_2)),
+        Change::Detach(detach("old", WINDOWS)),
         Change::Add(add("app", &outside)),
         Change::Remove(remove("db", &inside)),
         Change::Create(Box::new(install("web"))),
@@ -272,7 +292,9 @@ async fn a_plan_changes_nothing_and_is_what_the_call_then_does() {
 #[tokio::test]
 async fn a_plan_that_does_not_hold_any_more_is_refused() {
     let world = World::start().await;
-    let changes = changes(&world).await;
+    let mut changes = changes(&world).await;
+    // Detaching has one plan, or is refused.
+    changes.retain(|change| !matches!(change, Change::Detach(_)));
     let (outside, inside) = match &changes[..] {
         [_, Change::Add(added), Change::Remove(removed), _] => {
             (added.instance_ids.clone(), removed.instance_ids.clone())
@@ -306,6 +328,7 @@ async fn a_plan_that_does_not_hold_any_more_is_refused() {
 #[tokio::test]
 async fn an_etag_guards_against_what_others_did_meanwhile() {
     let world = World::start().await;
+    world.account().add_nodes(1).in_group("web").create();
     let seen = world.attach("web", AMAZON_LINUX_2).await.etag;
     world.attach("web", WINDOWS).await;
     let request = AttachBaselineRequest { etag: seen, ..attach("web", AMAZON_LINUX_2) };
@@ -316,6 +339,17 @@ async fn an_etag_guards_against_what_others_did_meanwhile() {
     let etag = group(&world, "web").await.etag;
     let done = Change::Attach(AttachBaselineRequest { etag, ..request }).send(&world).await.unwrap();
     assert!(!done.replayed && done.plan.changes.is_empty(), "it is attached already");
+
+    let seen = group(&world, "web").await.etag;
+    Change::Detach(detach("web", WINDOWS)).send(&world).await.unwrap();
+    let request = DetachBaselineRequest { etag: seen, ..detach("web", AMAZON_LINUX_2) };
+    let before = world.fingerprint();
+    let refused = Change::Detach(request.clone()).send(&world).await.unwrap_err();
+    assert_eq!(reason(&refused), (Code::Aborted, "ETAG_MISMATCH".to_owned()));
+    assert_eq!(world.fingerprint(), before);
+    let etag = group(&world, "web").await.etag;
+    Change::Detach(DetachBaselineRequest { etag, ..request }).send(&world).await.unwrap();
+    assert_eq!(attached(&world, "web").await, [""; 0]);
 }
 
 // === Refusals are not kept ===
@@ -323,7 +357,13 @@ async fn an_etag_guards_against_what_others_did_meanwhile() {
 #[tokio::test]
 async fn a_refusal_of_aws_is_not_kept_under_the_request_id() {
     let world = World::start().await;
-    let denied = ["RegisterPatchBaselineForPatchGroup", "CreateTags", "DeleteTags", "DescribeInstances"];
+    let denied = [
+        "RegisterPatchBaselineForPatchGroup",
+        "DeregisterPatchBaselineForPatchGroup",
+        "CreateTags",
+        "DeleteTags",
+        "DescribeInstances",
+    ];
     for (change, operation) in changes(&world).await.into_iter().zip(denied) {
         world.simulation.inject(fault(operation, FaultKind::Deny, 1));
         let before = world.simulation.fingerprint();
@@ -431,5 +471,32 @@ async fn a_crash_at_any_store_write_of_a_replacement_is_mended_by_the_same_reque
             }
         }
         assert_eq!(commit, 3, "the intent, the outcome, and no third write");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_at_any_store_write_of_a_detachment_is_mended_by_the_same_request() {
+    for commit in 1.. {
+        let mut reached = false;
+        for committed in [false, true] {
+            let point = CrashPoint { commit, committed };
+            let world = World::start().await;
+            world.account().add_nodes(1).in_group("web").create();
+            let etag = world.attach("web", WINDOWS).await.etag;
+            let change = Change::Detach(DetachBaselineRequest { etag, ..detach("web", WINDOWS) });
+            let world = world.restart_with(Some(point)).await;
+            let answer = change.send(&world).await;
+            reached = world.has_crashed().await;
+            assert_eq!(answer.is_err(), reached, "{point:?}: {answer:?}");
+            let world = world.restart().await;
+            let again = change.send(&world).await.unwrap();
+            assert_eq!(attached(&world, "web").await, [""; 0], "{point:?}");
+            assert_eq!(again.replayed, !reached || commit == 2 && committed, "{point:?}");
+            assert!(change.send(&world).await.unwrap().replayed, "{point:?}");
+        }
+        if !reached {
+            assert_eq!(commit, 3, "the intent, the outcome, and no third write");
+            return;
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! Bad requests on every method: each gets its code, its reason and the name of the wrong field, and changes nothing.
 
 use patchplane_client::api::{
-    AddInstancesRequest, AttachBaselineRequest, CheckReadinessRequest, CreatePatchOperationRequest, GetBaselineRequest,
-    GetComplianceSummaryRequest, GetInstanceRequest, GetPatchGroupRequest, GetPatchOperationRequest,
-    GetStepOutputRequest, InstanceLimit, ListBaselinesRequest, ListInstancePatchesRequest, ListInstancesRequest,
-    ListPatchGroupsRequest, ListPatchOperationTargetsRequest, ListPatchOperationsRequest, PatchOperation, Percent,
-    RemoveInstancesRequest, Rollout, TagMatch, TargetSelection, WaitPatchOperationRequest, WatchPatchOperationRequest,
-    instance_limit::Amount, patch_operation::RebootOption,
+    AddInstancesRequest, AttachBaselineRequest, CheckReadinessRequest, CreatePatchOperationRequest,
+    DetachBaselineRequest, GetBaselineRequest, GetComplianceSummaryRequest, GetInstanceRequest, GetPatchGroupRequest,
+    GetPatchOperationRequest, GetStepOutputRequest, InstanceLimit, ListBaselinesRequest, ListInstancePatchesRequest,
+    ListInstancesRequest, ListPatchGroupsRequest, ListPatchOperationTargetsRequest, ListPatchOperationsRequest,
+    ListTagFindingsRequest, PatchOperation, Percent, RemoveInstancesRequest, Rollout, TagMatch, TargetSelection,
+    WaitPatchOperationRequest, WatchPatchOperationRequest, instance_limit::Amount, patch_operation::RebootOption,
 };
 use patchplane_tests::{PARENT, World, install, refusal, scan};
 use prost_types::Duration;
@@ -103,6 +103,7 @@ async fn lists_refuse_bad_parents_sizes_tokens_and_filters() {
     }
     list!(baselines.list_baselines(ListBaselinesRequest));
     list!(patch_groups.list_patch_groups(ListPatchGroupsRequest));
+    list!(patch_groups.list_tag_findings(ListTagFindingsRequest));
     list!(instances.list_instances(ListInstancesRequest));
     list!(patch_operations.list_patch_operations(ListPatchOperationsRequest));
     list!(instances.list_instance_patches(ListInstancePatchesRequest), instance);
@@ -219,30 +220,37 @@ async fn changes_of_groups_refuse_what_cannot_be_meant() {
     let (world, _) = world().await;
     let group = format!("{PARENT}/patchGroups/web");
     let baseline = format!("{PARENT}/baselines/{BASELINE}");
-    let attach = || AttachBaselineRequest { name: group.clone(), baseline: baseline.clone(), ..Default::default() };
-    for name in no_names("patchGroups", "web", &["", "a%2Cb", "%FF"]) {
-        refused!(world, patch_groups.attach_baseline(AttachBaselineRequest { name, ..attach() }), "name");
-    }
-    let arn = format!("arn:aws:ssm:us-east-1:075727635805:patchbaseline/{BASELINE}");
-    let elsewhere = format!("accounts/111122223333/regions/eu-central-1/baselines/{BASELINE}");
-    for baseline in
-        no_names("baselines", BASELINE, &["", "pb-1"]).into_iter().chain([BASELINE.to_owned(), arn, elsewhere])
-    {
-        refused!(world, patch_groups.attach_baseline(AttachBaselineRequest { baseline, ..attach() }), "baseline");
-    }
     let absent = format!("{PARENT}/baselines/pb-00000000000000000");
-    let request = AttachBaselineRequest { baseline: absent, ..attach() };
-    refused!(world, patch_groups.attach_baseline(request), NotFound "BASELINE_NOT_FOUND");
-    let (name, baseline) = (format!("{ELSEWHERE}/patchGroups/web"), format!("{ELSEWHERE}/baselines/{BASELINE}"));
-    let request = AttachBaselineRequest { name, baseline, ..attach() };
-    refused!(world, patch_groups.attach_baseline(request), NotFound "LOCATION_NOT_CONFIGURED");
-    let request = AttachBaselineRequest { etag: "x".to_owned(), ..attach() };
-    refused!(world, patch_groups.attach_baseline(request), Aborted "ETAG_MISMATCH");
-    let request = AttachBaselineRequest { expected_plan: "x".to_owned(), ..attach() };
-    refused!(world, patch_groups.attach_baseline(request), Aborted "PLAN_CHANGED");
-    for request_id in BAD_REQUEST_IDS.map(str::to_owned) {
-        refused!(world, patch_groups.attach_baseline(AttachBaselineRequest { request_id, ..attach() }), "request_id");
+    macro_rules! baseline {
+        ($method:ident($request:ident), $absent:ident $reason:literal) => {
+            let good = || $request { name: group.clone(), baseline: baseline.clone(), ..Default::default() };
+            for name in no_names("patchGroups", "web", &["", "a%2Cb", "%FF"]) {
+                refused!(world, patch_groups.$method($request { name, ..good() }), "name");
+            }
+            let arn = format!("arn:aws:ssm:us-east-1:075727635805:patchbaseline/{BASELINE}");
+            let elsewhere = format!("accounts/111122223333/regions/eu-central-1/baselines/{BASELINE}");
+            let wrong = no_names("baselines", BASELINE, &["", "pb-1"]).into_iter();
+            for baseline in wrong.chain([BASELINE.to_owned(), arn, elsewhere]) {
+                refused!(world, patch_groups.$method($request { baseline, ..good() }), "baseline");
+            }
+            let request = $request { baseline: absent.clone(), ..good() };
+            refused!(world, patch_groups.$method(request), $absent $reason);
+            let (name, baseline) =
+                (format!("{ELSEWHERE}/patchGroups/web"), format!("{ELSEWHERE}/baselines/{BASELINE}"));
+            let request = $request { name, baseline, ..good() };
+            refused!(world, patch_groups.$method(request), NotFound "LOCATION_NOT_CONFIGURED");
+            let request = $request { etag: "x".to_owned(), ..good() };
+            refused!(world, patch_groups.$method(request), Aborted "ETAG_MISMATCH");
+            let request = $request { expected_plan: "x".to_owned(), ..good() };
+            refused!(world, patch_groups.$method(request), Aborted "PLAN_CHANGED");
+            for request_id in BAD_REQUEST_IDS.map(str::to_owned) {
+                refused!(world, patch_groups.$method($request { request_id, ..good() }), "request_id");
+            }
+        };
     }
+    baseline!(attach_baseline(AttachBaselineRequest), NotFound "BASELINE_NOT_FOUND");
+    world.attach("web", BASELINE).await;
+    baseline!(detach_baseline(DetachBaselineRequest), FailedPrecondition "BASELINE_NOT_ATTACHED");
 
     macro_rules! members {
         ($method:ident($request:ident)) => {

@@ -1,11 +1,14 @@
 //! Patch groups and what became of instances that were put into one or taken out.
 
-use super::{View, coloured, places, word};
+use super::{View, coloured, command, count, places, word};
 use crate::{
-    api::{InstanceResult, PatchGroup},
+    api::{InstanceResult, PatchGroup, TagFinding},
     name,
 };
 use comfy_table::Cell;
+
+/// More instances than these are only counted.
+const IDS_SHOWN: usize = 4;
 
 impl View {
     /// One line for each group, or for each of its baselines.
@@ -58,5 +61,27 @@ impl View {
             ]);
         }
         self.render(table, &[0])
+    }
+
+    /// A paragraph for each finding, with the command that mends it on a line of its own, to be copied.
+    pub fn tag_findings(&self, findings: &[TagFinding]) -> String {
+        if findings.is_empty() {
+            return "Every tag that looks like a patch group is effective.\n".to_owned();
+        }
+        let mut text = String::new();
+        for finding in findings {
+            let code = word(finding.code().as_str_name(), "CODE_");
+            let instances = count(i32::try_from(finding.instance_ids.len()).unwrap_or(i32::MAX), "instance");
+            text += &self.heading(&format!("{code}  {instances} in {}", finding.location));
+            let shown = finding.instance_ids.iter().take(IDS_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+            let more = if finding.instance_ids.len() > IDS_SHOWN { ", …" } else { "" };
+            text += &format!("\n  {shown}{more}\n  seen: {}\n  do:   {}\n", finding.evidence, finding.fix);
+            if let Some(command) = finding.remedy.as_ref().and_then(command) {
+                text += &format!("  {command}\n");
+            }
+            text += "\n";
+        }
+        text.truncate(text.trim_end().len());
+        text + "\n"
     }
 }

@@ -6,10 +6,12 @@ mod instances;
 mod operations;
 mod plan;
 mod progress;
+mod remedy;
 mod times;
 
 pub use baselines::rule_sentence;
 pub use progress::{Progress, progress_line};
+pub use remedy::command;
 
 use crate::{Location, api};
 use comfy_table::{

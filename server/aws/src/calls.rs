@@ -48,6 +48,9 @@ table! {
     REMOVE_TAGS_FROM_RESOURCE: "RemoveTagsFromResource", "ssm:RemoveTagsFromResource", Mutation, "patch-groups";
     LIST_TAGS_FOR_RESOURCE: "ListTagsForResource", "ssm:ListTagsForResource", Read, "instances";
     DESCRIBE_INSTANCES: "DescribeInstances", "ec2:DescribeInstances", Read, "instances";
+    DESCRIBE_ROUTE_TABLES: "DescribeRouteTables", "ec2:DescribeRouteTables", Read, "readiness";
+    DESCRIBE_SECURITY_GROUPS: "DescribeSecurityGroups", "ec2:DescribeSecurityGroups", Read, "readiness";
+    DESCRIBE_VPC_ENDPOINTS: "DescribeVpcEndpoints", "ec2:DescribeVpcEndpoints", Read, "readiness";
     DESCRIBE_INSTANCE_INFORMATION: "DescribeInstanceInformation", "ssm:DescribeInstanceInformation", Read, "instances";
     DESCRIBE_PATCH_STATES: "DescribeInstancePatchStates", "ssm:DescribeInstancePatchStates", Read, "compliance";
     DESCRIBE_GROUP_PATCH_STATES:

@@ -51,19 +51,40 @@ impl Aws {
     pub async fn sightings(&self, ids: &[InstanceId]) -> Result<BTreeMap<InstanceId, Sighting>> {
         let mut found: BTreeMap<InstanceId, Sighting> =
             ids.iter().map(|id| (id.clone(), Sighting::default())).collect();
-        for vm in self.vms(&VmFilter::Ids(ids.to_vec())).await? {
+        let vms = self.vms(&VmFilter::Ids(ids.to_vec())).await?;
+        let nodes = self.nodes(&NodeFilter::Ids(ids.to_vec())).await?;
+        self.unite(vms, nodes, &mut found).await?;
+        Ok(found)
+    }
+
+    /// The same of every instance here, terminated ones included for as long as EC2 shows them.
+    pub async fn fleet(&self) -> Result<BTreeMap<InstanceId, Sighting>> {
+        let mut found = BTreeMap::new();
+        let (vms, nodes) = (self.vms(&VmFilter::All).await?, self.nodes(&NodeFilter::All).await?);
+        self.unite(vms, nodes, &mut found).await?;
+        Ok(found)
+    }
+
+    /// A hybrid node's tags cost a call for each: Systems Manager tells them in no other way.
+    async fn unite(
+        &self,
+        vms: Vec<VirtualMachine>,
+        nodes: Vec<ManagedNode>,
+        found: &mut BTreeMap<InstanceId, Sighting>,
+    ) -> Result<()> {
+        for vm in vms {
             let sighting = found.entry(vm.id.clone()).or_default();
             sighting.tags.clone_from(&vm.tags);
             sighting.vm = Some(vm);
         }
-        for node in self.nodes(&NodeFilter::Ids(ids.to_vec())).await? {
+        for node in nodes {
             let sighting = found.entry(node.id.clone()).or_default();
             if node.id.is_hybrid() {
                 sighting.tags = self.hybrid_tags(&node.id).await?;
             }
             sighting.node = Some(node);
         }
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -132,6 +153,10 @@ fn virtual_machine(row: &ec2::Instance) -> Option<VirtualMachine> {
         image_id: values::text(row.image_id()),
         instance_type: values::text(row.instance_type().map(|kind| kind.as_str())),
         private_ip: row.private_ip_address().map(str::to_owned),
+        public_ip: row.public_ip_address().map(str::to_owned).filter(|ip| !ip.is_empty()),
+        vpc_id: values::text(row.vpc_id()),
+        subnet_id: values::text(row.subnet_id()),
+        security_group_ids: row.security_groups().iter().filter_map(|g| g.group_id()).map(str::to_owned).collect(),
         launch_time: values::timestamp(row.launch_time()),
     })
 }

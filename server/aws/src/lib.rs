@@ -13,6 +13,7 @@ mod connect;
 mod dispatch;
 mod error;
 mod instances;
+mod network;
 mod page;
 mod patch_groups;
 mod patch_states;

@@ -41,6 +41,10 @@ pub struct VirtualMachine {
     pub image_id: String,
     pub instance_type: String,
     pub private_ip: Option<String>,
+    pub public_ip: Option<String>,
+    pub vpc_id: String,
+    pub subnet_id: String,
+    pub security_group_ids: Vec<String>,
     pub launch_time: Option<Timestamp>,
 }
 
@@ -166,6 +170,29 @@ impl PatchGroupName {
 }
 
 text!(PatchGroupName);
+
+// === impl VirtualMachine ===
+
+impl VirtualMachine {
+    /// One of which nothing else is known.
+    pub fn new(id: InstanceId, state: PowerState) -> Self {
+        Self {
+            id,
+            state,
+            tags: BTreeMap::new(),
+            metadata_tags: false,
+            instance_profile_arn: None,
+            image_id: String::new(),
+            instance_type: String::new(),
+            private_ip: None,
+            public_ip: None,
+            vpc_id: String::new(),
+            subnet_id: String::new(),
+            security_group_ids: Vec::new(),
+            launch_time: None,
+        }
+    }
+}
 
 // === impl ManagedNode ===
 

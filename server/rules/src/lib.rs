@@ -12,6 +12,7 @@ mod instance;
 mod invalid;
 mod lint;
 mod location;
+mod network;
 mod operating_system;
 mod patch;
 mod preview;
@@ -36,6 +37,7 @@ pub use instance::{
 pub use invalid::Invalid;
 pub use lint::{Lint, lints};
 pub use location::{AccountId, Location, Region};
+pub use network::{Network, Permission, RouteTable, SecurityGroup, Unreached, VpcEndpoint, unreached};
 pub use operating_system::OperatingSystem;
 pub use patch::{InstancePatch, PatchState};
 pub use preview::{Decider, Explanation, Undated, Verdict, explain};

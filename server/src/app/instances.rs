@@ -9,9 +9,10 @@ use crate::{
     Error, Result,
     auth::{Action, Caller},
     domain::{
+        group_tags::{Membership, membership},
         name::{BaselineName, InstanceName, Parent},
         page::Paging,
-        readiness::{Facts, Finding, Membership, assess, membership},
+        readiness::{Facts, Finding, assess},
     },
 };
 use jiff::Timestamp;

@@ -1,8 +1,10 @@
 //! patchplane's own nouns: plain values that cannot be built wrong. Names no other room; AWS's nouns are in `patchplane-rules`.
 
+pub mod group_tags;
 pub mod name;
 pub mod operation;
 pub mod page;
 pub mod plan;
 pub mod readiness;
+pub mod remedy;
 pub mod request;

@@ -1,24 +1,9 @@
 //! Whether an instance can be patched: decided from what EC2 and Systems Manager say of it, with evidence and a fix.
 
+use super::group_tags::{Membership, membership, near_miss_key};
 use patchplane_rules::{
     BaselineId, GROUP_TAG_KEYS, ManagedNode, OperatingSystem, PatchSummary, PingStatus, PowerState, Sighting,
 };
-use std::collections::BTreeMap;
-
-/// The patch group that an instance's tags put it in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Membership {
-    None,
-    In {
-        group: String,
-        key: String,
-    },
-    /// Both tags, with different values: which one AWS obeys is not documented.
-    Ambiguous {
-        spaced: String,
-        unspaced: String,
-    },
-}
 
 /// What keeps every operation of ours from acting on an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,23 +55,6 @@ pub struct Facts<'a> {
     pub attached: Result<Option<BaselineId>, String>,
     /// What its last run reported. `Err`: it could not be read, and why.
     pub summary: Result<Option<PatchSummary>, String>,
-}
-
-/// The group that these tags make (S 5.1), never guessing between two.
-pub fn membership(tags: &BTreeMap<String, String>) -> Membership {
-    let [spaced, unspaced] = GROUP_TAG_KEYS.map(|key| tags.get(key).filter(|value| !value.is_empty()));
-    match (spaced, unspaced) {
-        (None, None) => Membership::None,
-        (Some(a), Some(b)) if a != b => Membership::Ambiguous { spaced: a.clone(), unspaced: b.clone() },
-        (Some(group), _) => Membership::In { group: group.clone(), key: GROUP_TAG_KEYS[0].to_owned() },
-        (None, Some(group)) => Membership::In { group: group.clone(), key: GROUP_TAG_KEYS[1].to_owned() },
-    }
-}
-
-/// A tag key that looks like a group key and is none, such as `patch group` or `Patch-Group`.
-pub fn near_miss_key(key: &str) -> bool {
-    let letters: String = key.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
-    !GROUP_TAG_KEYS.contains(&key) && matches!(letters.as_str(), "patchgroup" | "patchgroups" | "patchinggroup")
 }
 
 /// What keeps us from acting on the instance, else its operating system.
@@ -299,33 +267,6 @@ impl Code {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    }
-
-    #[test]
-    fn only_the_two_exact_keys_make_a_group() {
-        // S 5.1, 5.2: `Patch Group` or `PatchGroup`, case-sensitive; which one wins is not documented.
-        assert_eq!(membership(&tags(&[("patch group", "web")])), Membership::None);
-        assert!(matches!(membership(&tags(&[("Patch Group", "web")])), Membership::In { .. }));
-        assert!(matches!(membership(&tags(&[("PatchGroup", "web")])), Membership::In { .. }));
-        assert!(matches!(
-            membership(&tags(&[("PatchGroup", "a"), ("Patch Group", "b")])),
-            Membership::Ambiguous { .. }
-        ));
-        assert!(matches!(membership(&tags(&[("PatchGroup", "a"), ("Patch Group", "a")])), Membership::In { .. }));
-    }
-
-    #[test]
-    fn near_misses_are_told_from_the_right_keys() {
-        for near in ["patch group", "Patch-Group", "patch_group", "PATCHGROUP", "Patch Groups"] {
-            assert!(near_miss_key(near), "{near}");
-        }
-        for other in ["Patch Group", "PatchGroup", "Group", "Name"] {
-            assert!(!near_miss_key(other), "{other}");
-        }
-    }
 
     #[test]
     fn an_unknown_instance_has_one_finding() {

@@ -10,8 +10,9 @@ use crate::{
         instances::{Instance, ListInstancePatches, ListInstances, Readiness},
     },
     domain::{
+        group_tags::{Membership, membership},
         name::{InstanceName, Parent},
-        readiness::{Certainty, Code, Finding, Membership, membership},
+        readiness::{Certainty, Code, Finding},
     },
     error::Error,
 };

@@ -5,18 +5,23 @@ use super::{
     convert::{count, instance_ids, mutation, page, paging, time},
 };
 use crate::{
-    app::patch_groups::{
-        AttachBaseline, Attached, ChangeMembers, InstanceResult, ListPatchGroups, MemberChange, MemberOutcome,
-        MembersChanged, PatchGroup,
+    app::{
+        baselines::Observed,
+        patch_groups::{
+            AttachBaseline, Attached, ChangeMembers, DetachBaseline, InstanceResult, ListPatchGroups, ListTagFindings,
+            MemberChange, MemberOutcome, MembersChanged, PatchGroup,
+        },
     },
     domain::{
+        group_tags::{Misstep, TagFinding},
         name::{BaselineName, GroupName, Parent},
+        remedy::Remedy,
         request::RequestId,
     },
     error::Error,
 };
 use patchplane_proto::v1 as pb;
-use patchplane_rules::Invalid;
+use patchplane_rules::{InstanceId, Invalid, Location};
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -57,6 +62,20 @@ impl pb::patch_group_service_server::PatchGroupService for Api {
         }))
     }
 
+    async fn detach_baseline(
+        &self,
+        request: Request<pb::DetachBaselineRequest>,
+    ) -> Result<Response<pb::DetachBaselineResponse>, Status> {
+        let who = caller(&request)?;
+        let detach = DetachBaseline::try_from(request.into_inner()).map_err(Error::from)?;
+        let Attached { group, plan, replayed } = self.app.detach_baseline(&who, detach).await?;
+        Ok(Response::new(pb::DetachBaselineResponse {
+            patch_group: Some(group.into()),
+            plan: Some(plan.into()),
+            replayed,
+        }))
+    }
+
     async fn add_instances(
         &self,
         request: Request<pb::AddInstancesRequest>,
@@ -86,6 +105,17 @@ impl pb::patch_group_service_server::PatchGroupService for Api {
             replayed,
         }))
     }
+
+    async fn list_tag_findings(
+        &self,
+        request: Request<pb::ListTagFindingsRequest>,
+    ) -> Result<Response<pb::ListTagFindingsResponse>, Status> {
+        let who = caller(&request)?;
+        let list = ListTagFindings::try_from(request.into_inner()).map_err(Error::from)?;
+        let found = self.app.list_tag_findings(&who, list).await?;
+        let (findings, next_page_token, unreachable) = page(found, pb::TagFinding::from);
+        Ok(Response::new(pb::ListTagFindingsResponse { findings, next_page_token, unreachable }))
+    }
 }
 
 impl TryFrom<pb::ListPatchGroupsRequest> for ListPatchGroups {
@@ -97,6 +127,15 @@ impl TryFrom<pb::ListPatchGroupsRequest> for ListPatchGroups {
     }
 }
 
+impl TryFrom<pb::ListTagFindingsRequest> for ListTagFindings {
+    type Error = Invalid;
+
+    fn try_from(request: pb::ListTagFindingsRequest) -> Result<Self, Invalid> {
+        let pb::ListTagFindingsRequest { parent, page_size, page_token } = request;
+        Ok(Self { parent: Parent::parse("parent", &parent)?, paging: paging(page_size, page_token, 50, 200)? })
+    }
+}
+
 impl TryFrom<pb::AttachBaselineRequest> for AttachBaseline {
     type Error = Invalid;
 
@@ -104,11 +143,7 @@ impl TryFrom<pb::AttachBaselineRequest> for AttachBaseline {
         let content = pb::AttachBaselineRequest { request_id: String::new(), validate_only: false, ..request.clone() };
         let pb::AttachBaselineRequest { name, baseline, replace, request_id, validate_only, expected_plan, etag } =
             request;
-        let group = GroupName::parse("name", &name)?;
-        let baseline = BaselineName::parse("baseline", &baseline)?;
-        if baseline.location != group.location {
-            return Err(Invalid::new("baseline", "must be of the group's account and Region"));
-        }
+        let (group, baseline) = group_and_baseline(&name, &baseline)?;
         Ok(Self {
             group,
             baseline,
@@ -117,6 +152,31 @@ impl TryFrom<pb::AttachBaselineRequest> for AttachBaseline {
             mutation: mutation(RequestId::parse_or_new(&request_id)?, &content, validate_only, expected_plan),
         })
     }
+}
+
+impl TryFrom<pb::DetachBaselineRequest> for DetachBaseline {
+    type Error = Invalid;
+
+    fn try_from(request: pb::DetachBaselineRequest) -> Result<Self, Invalid> {
+        let content = pb::DetachBaselineRequest { request_id: String::new(), validate_only: false, ..request.clone() };
+        let pb::DetachBaselineRequest { name, baseline, request_id, validate_only, expected_plan, etag } = request;
+        let (group, baseline) = group_and_baseline(&name, &baseline)?;
+        Ok(Self {
+            group,
+            baseline,
+            etag: Some(etag).filter(|etag| !etag.is_empty()),
+            mutation: mutation(RequestId::parse_or_new(&request_id)?, &content, validate_only, expected_plan),
+        })
+    }
+}
+
+fn group_and_baseline(name: &str, baseline: &str) -> Result<(GroupName, BaselineName), Invalid> {
+    let group = GroupName::parse("name", name)?;
+    let baseline = BaselineName::parse("baseline", baseline)?;
+    if baseline.location != group.location {
+        return Err(Invalid::new("baseline", "must be of the group's account and Region"));
+    }
+    Ok((group, baseline))
 }
 
 impl TryFrom<pb::AddInstancesRequest> for ChangeMembers {
@@ -189,4 +249,64 @@ impl From<InstanceResult> for pb::InstanceResult {
             message,
         }
     }
+}
+
+impl From<Observed<TagFinding>> for pb::TagFinding {
+    fn from(observed: Observed<TagFinding>) -> Self {
+        use pb::tag_finding::Code;
+        let Observed { location, time: observe_time, value } = observed;
+        let TagFinding { misstep, ids } = value;
+        let code = match &misstep {
+            Misstep::KeyWrong { .. } => Code::TagKeyWrong,
+            Misstep::KeyBlocked { .. } => Code::TagKeyBlockedByImds,
+            Misstep::ValueNear { .. } => Code::TagValueNearMiss,
+            Misstep::ValueInvalid { .. } => Code::TagValueInvalid,
+            Misstep::Ambiguous { .. } => Code::PatchGroupAmbiguous,
+            Misstep::NoBaseline { .. } => Code::GroupWithoutBaseline,
+        };
+        let (tag_key, tag_value) = misstep.tag().unwrap_or_default();
+        Self {
+            location: location.name(),
+            code: code.into(),
+            instance_ids: ids.iter().map(InstanceId::to_string).collect(),
+            tag_key: tag_key.to_owned(),
+            tag_value: tag_value.to_owned(),
+            patch_group: misstep.group().map(ToString::to_string).unwrap_or_default(),
+            operating_system: match &misstep {
+                Misstep::NoBaseline { os, .. } => os.to_string(),
+                _ => String::new(),
+            },
+            evidence: misstep.evidence(),
+            fix: misstep.fix(),
+            remedy: misstep.remedy(&ids).map(|mends| remedy(&location, mends)),
+            observe_time: Some(time(observe_time)),
+        }
+    }
+}
+
+/// The request, in its location.
+pub(super) fn remedy(location: &Location, remedy: Remedy) -> pb::Remedy {
+    use pb::remedy::Request;
+    let group = |group| GroupName { location: location.clone(), group }.to_string();
+    let baseline = |id| BaselineName { location: location.clone(), id }.to_string();
+    let texts = |ids: Vec<InstanceId>| ids.iter().map(InstanceId::to_string).collect();
+    let request = match remedy {
+        Remedy::AttachBaseline { group: name, baseline: id, replace } => {
+            let (name, baseline) = (group(name), baseline(id));
+            Request::AttachBaseline(pb::AttachBaselineRequest { name, baseline, replace, ..Default::default() })
+        }
+        Remedy::DetachBaseline { group: name, baseline: id } => {
+            let (name, baseline) = (group(name), baseline(id));
+            Request::DetachBaseline(pb::DetachBaselineRequest { name, baseline, ..Default::default() })
+        }
+        Remedy::AddInstances { group: name, ids, allow_move } => {
+            let (name, instance_ids) = (group(name), texts(ids));
+            Request::AddInstances(pb::AddInstancesRequest { name, instance_ids, allow_move, ..Default::default() })
+        }
+        Remedy::RemoveInstances { group: name, ids } => {
+            let (name, instance_ids) = (group(name), texts(ids));
+            Request::RemoveInstances(pb::RemoveInstancesRequest { name, instance_ids, ..Default::default() })
+        }
+    };
+    pb::Remedy { request: Some(request) }
 }

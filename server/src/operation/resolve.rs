@@ -3,10 +3,11 @@
 use crate::{
     Error, Result,
     domain::{
+        group_tags::near_miss_key,
         name::InstanceName,
         operation::{Kind, RebootOption, Spec, Target, TargetSelection, TargetState},
         plan::{Change, ChangeAction, Notice, Plan},
-        readiness::{eligible, near_miss_key},
+        readiness::eligible,
     },
 };
 use jiff::Timestamp;
@@ -165,15 +166,8 @@ mod tests {
 
     fn vm(id: &str, key: &str, value: &str) -> VirtualMachine {
         VirtualMachine {
-            id: id.parse().unwrap(),
-            state: PowerState::Running,
             tags: BTreeMap::from([(key.to_owned(), value.to_owned())]),
-            metadata_tags: false,
-            instance_profile_arn: None,
-            image_id: String::new(),
-            instance_type: String::new(),
-            private_ip: None,
-            launch_time: None,
+            ..VirtualMachine::new(id.parse().unwrap(), PowerState::Running)
         }
     }
 

@@ -43,6 +43,15 @@ enum Action {
         #[command(flatten)]
         change: Change,
     },
+    /// Takes a baseline off a group; the default of its operating system applies from then on.
+    Detach {
+        /// The group's name as it stands in the tag.
+        group: String,
+        /// pb-…, or the resource name.
+        baseline: String,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Puts instances into a group by writing the tag with the right key.
     Add {
         /// The group's name as it stands in the tag.
@@ -66,6 +75,8 @@ enum Action {
         #[command(flatten)]
         change: Change,
     },
+    /// Lists tags that look like a group and are not effective, and for each the command that mends it.
+    Findings,
 }
 
 impl Groups {
@@ -99,6 +110,25 @@ impl Groups {
                 })?;
                 Ok(Exit::Well)
             }
+            Action::Detach { group, baseline, change } => {
+                let validate_only = change.validate_only;
+                let request = api::DetachBaselineRequest {
+                    name: named(&group)?,
+                    baseline: scope.name(&baseline, Location::baseline)?,
+                    request_id: change.request_id,
+                    validate_only,
+                    expected_plan: change.expected_plan,
+                    ..Default::default()
+                };
+                let answer = client.detach_baseline(request).await?;
+                out.show("DetachBaselineResponse", &answer, |view| {
+                    let plan = answer.plan.clone().unwrap_or_default();
+                    let group = answer.patch_group.clone().unwrap_or_default();
+                    if validate_only { view.plan(&plan) } else { view.plan(&plan) + "\n" + &view.group(&group) }
+                })?;
+                Ok(Exit::Well)
+            }
+            Action::Findings => findings(context).await,
             Action::Add { group, ids, r#move, change } => {
                 let validate_only = change.validate_only;
                 let request = api::AddInstancesRequest {
@@ -144,6 +174,15 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     let exit = context.out.warn(&unreachable);
     let all = api::ListPatchGroupsResponse { patch_groups: items, unreachable, ..Default::default() };
     context.out.show("ListPatchGroupsResponse", &all, |view| view.groups(&all.patch_groups))?;
+    Ok(exit)
+}
+
+async fn findings(context: &Context) -> Result<Exit, Failure> {
+    let request = api::ListTagFindingsRequest { parent: context.scope.any()?.into(), ..Default::default() };
+    let Listing { items, unreachable } = Listing::collect(context.client.list_tag_findings(request)).await?;
+    let exit = context.out.warn(&unreachable);
+    let all = api::ListTagFindingsResponse { findings: items, unreachable, ..Default::default() };
+    context.out.show("ListTagFindingsResponse", &all, |view| view.tag_findings(&all.findings))?;
     Ok(exit)
 }
 
