@@ -1,12 +1,15 @@
 //! What one account holds in one Region, and the queue of what will happen there.
 
-use crate::{command::Command, node::Node, predefined, window::Window};
+use crate::{command::Command, execution::Execution, node::Node, predefined, window::Window};
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{Baseline, BaselineOwner, OperatingSystem};
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-/// Commands are forgotten after 30 days (S 6.3.10).
+/// Commands and executions of windows are forgotten after 30 days (S 3.2, 6.3.10).
 const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 pub(crate) struct Place {
@@ -25,16 +28,24 @@ pub(crate) struct Place {
     pub(crate) tokens: BTreeMap<(String, String), (Value, Value)>,
     /// Patch group and operating system to the id of the registered baseline, as AWS calls want it (S 5.3).
     pub(crate) groups: BTreeMap<(String, String), String>,
-    /// Oldest first.
-    pub(crate) commands: Vec<Command>,
+    /// Those of the last 30 days, oldest first.
+    pub(crate) commands: VecDeque<Command>,
+    /// How many commands were ever sent.
+    pub(crate) sent: usize,
+    /// So many of the oldest commands have ended.
+    settled: usize,
     /// Maintenance windows, oldest first.
     pub(crate) windows: Vec<Window>,
+    /// What windows ran in the last 30 days, oldest first.
+    pub(crate) executions: VecDeque<Execution>,
     /// How long after its creation other operations find a window (S 9.1.5).
     pub(crate) window_lag: Duration,
     /// How many windows, targets and tasks were ever made; their ids come of it.
     pub(crate) window_ids: u64,
     agenda: BTreeMap<(Timestamp, u64), Event>,
     queued: u64,
+    /// What is older will be forgotten before anybody can look.
+    pub(crate) horizon: Timestamp,
 }
 
 /// Something that happens at its time, whether anybody looks or not.
@@ -57,6 +68,14 @@ pub(crate) enum Event {
     Ping {
         node: String,
     },
+    /// A maintenance window opens, if this is still its next time.
+    Open {
+        window: String,
+    },
+    /// A window's execution starts nothing more from now on.
+    CutOff {
+        execution: String,
+    },
 }
 
 impl Place {
@@ -71,12 +90,16 @@ impl Place {
             tags: BTreeMap::new(),
             tokens: BTreeMap::new(),
             groups: BTreeMap::new(),
-            commands: Vec::new(),
+            commands: VecDeque::new(),
+            sent: 0,
+            settled: 0,
             windows: Vec::new(),
+            executions: VecDeque::new(),
             window_lag: Duration::ZERO,
             window_ids: 0,
             agenda: BTreeMap::new(),
             queued: 0,
+            horizon: Timestamp::MIN,
         }
     }
 
@@ -87,6 +110,7 @@ impl Place {
 
     /// Lets happen what was due until now, in the order of time.
     pub(crate) fn play(&mut self, now: Timestamp) {
+        self.horizon = now.saturating_sub(HISTORY).unwrap_or(Timestamp::MIN);
         while let Some(entry) = self.agenda.first_entry() {
             if entry.key().0 > now {
                 break;
@@ -133,7 +157,34 @@ impl Place {
     }
 
     pub(crate) fn command_mut(&mut self, id: &str) -> Option<&mut Command> {
-        self.commands.iter_mut().find(|command| command.id == id)
+        self.commands.iter_mut().rfind(|command| command.id == id)
+    }
+
+    /// Adds a command, and forgets what is too old to be seen.
+    pub(crate) fn keep(&mut self, command: Command) {
+        let oldest = command.requested.saturating_sub(HISTORY).unwrap_or(Timestamp::MIN);
+        while self.commands.front().is_some_and(|old| old.requested < oldest && old.has_ended()) {
+            self.commands.pop_front();
+            self.settled = self.settled.saturating_sub(1);
+        }
+        self.sent += 1;
+        self.commands.push_back(command);
+    }
+
+    /// Forgets the executions of windows that are too old to be seen at this time.
+    pub(crate) fn forget_executions(&mut self, at: Timestamp) {
+        let oldest = at.saturating_sub(HISTORY).unwrap_or(Timestamp::MIN);
+        while self.executions.front().is_some_and(|old| old.started < oldest && old.ended.is_some()) {
+            self.executions.pop_front();
+        }
+    }
+
+    /// The commands from the oldest that has not ended on, and the nodes.
+    pub(crate) fn open_commands(&mut self) -> (impl Iterator<Item = &mut Command>, &mut BTreeMap<String, Node>) {
+        while self.commands.get(self.settled).is_some_and(Command::has_ended) {
+            self.settled += 1;
+        }
+        (self.commands.iter_mut().skip(self.settled), &mut self.nodes)
     }
 
     /// The commands that can be seen: not those of the last moments (S 1.25), nor those older than the history.

@@ -3,7 +3,7 @@
 use crate::{
     account::{Event, Place},
     clock::later,
-    command::{Invocation, Phase},
+    command::{Invocation, Origin, Phase},
     dice::Dice,
     node::Report,
     output,
@@ -15,6 +15,8 @@ impl Place {
     /// Lets one event happen at its time.
     pub(crate) fn happen(&mut self, event: Event, at: Timestamp) {
         match event {
+            Event::Open { window } => self.open(&window, at),
+            Event::CutOff { execution } => self.cut_off(&execution, at),
             Event::Deliver { command, node } => {
                 let invocation = self.command_mut(&command).and_then(|c| c.invocation_mut(&node));
                 if let Some(invocation) = invocation
@@ -24,8 +26,14 @@ impl Place {
                 }
                 self.deliver_due(at);
             }
-            Event::Proceed { command, node } => self.proceed(&command, &node, at),
-            Event::Expire { command } => self.expire(&command, at),
+            Event::Proceed { command, node } => {
+                self.proceed(&command, &node, at);
+                self.command_ended(&command, at);
+            }
+            Event::Expire { command } => {
+                self.expire(&command, at);
+                self.command_ended(&command, at);
+            }
             Event::Ping { node } => {
                 if let Some(node) = self.nodes.get_mut(&node).filter(|node| node.reachable()) {
                     node.agent.extra_ping = Some(at);
@@ -37,10 +45,11 @@ impl Place {
     /// Starts every run that waits for nothing any more: its time has come, its node listens, a slot is free.
     fn deliver_due(&mut self, at: Timestamp) {
         let mut started = Vec::new();
-        for command in &mut self.commands {
+        let (commands, nodes) = self.open_commands();
+        for command in commands {
             let mut free = command.concurrency.saturating_sub(command.running());
             for invocation in &mut command.invocations {
-                let Some(node) = self.nodes.get_mut(&invocation.instance_id) else { continue };
+                let Some(node) = nodes.get_mut(&invocation.instance_id) else { continue };
                 if invocation.phase != (Phase::Waiting { due: true }) || free == 0 {
                     continue;
                 }
@@ -72,7 +81,7 @@ impl Place {
     }
 
     fn proceed(&mut self, command_id: &str, node_id: &str, at: Timestamp) {
-        let Some(index) = self.commands.iter().position(|c| c.id == command_id) else { return };
+        let Some(index) = self.commands.iter().rposition(|c| c.id == command_id) else { return };
         let run = self.commands[index].run.clone();
         let Some(invocation) = self.commands[index].invocation(node_id).cloned() else { return };
         match invocation.phase {
@@ -162,10 +171,15 @@ impl Place {
         let run = self.commands[index].run.clone();
         let invocation = self.commands[index].invocation(node_id).cloned()?;
         let found = self.evaluate(node_id, at, &invocation.failed)?;
+        let owner_information = match &self.commands[index].origin {
+            Origin::Window { owner_information, .. } => owner_information.clone(),
+            Origin::Caller => String::new(),
+        };
         let node = self.nodes.get_mut(node_id)?;
         let started = invocation.started.unwrap_or(at);
         let report = Report {
             patch_group: node.patch_group().to_owned(),
+            owner_information,
             snapshot_id: invocation.snapshot_id,
             command_id: self.commands[index].id.clone(),
             operation: if run.install { "Install" } else { "Scan" }.to_owned(),

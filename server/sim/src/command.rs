@@ -13,6 +13,7 @@ pub(crate) struct Command {
     pub(crate) expires: Timestamp,
     /// The members that the answer echoes as they were given.
     pub(crate) echo: Map<String, Value>,
+    pub(crate) origin: Origin,
     pub(crate) run: RunParameters,
     /// How many nodes run at once.
     pub(crate) concurrency: usize,
@@ -21,6 +22,17 @@ pub(crate) struct Command {
     pub(crate) cancel_requested: bool,
     pub(crate) stopped_by_errors: bool,
     pub(crate) invocations: Vec<Invocation>,
+}
+
+/// Who sent a command. No answer of the API tells it of the command itself (S 6.2, 9.5.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Origin {
+    Caller,
+    /// An execution of a maintenance window, for one of the window's targets.
+    Window {
+        execution: String,
+        owner_information: String,
+    },
 }
 
 /// The parameters of AWS-RunPatchBaseline (S 7.1.2).
@@ -93,8 +105,27 @@ impl Command {
         self.invocations.iter().filter(|invocation| invocation.phase == Phase::Ended).count()
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.completed() == self.invocations.len()
+    }
+
     pub(crate) fn count(&self, details: &[&str]) -> usize {
         self.invocations.iter().filter(|invocation| details.contains(&invocation.details)).count()
+    }
+
+    /// Spares the nodes that have not begun; those that run may still end by themselves (S 6.4). No ids: all nodes.
+    pub(crate) fn cancel(&mut self, only: &[String]) {
+        self.cancel_requested |= !self.has_ended();
+        for invocation in &mut self.invocations {
+            if !only.is_empty() && !only.contains(&invocation.instance_id) {
+                continue;
+            }
+            match invocation.phase {
+                Phase::Waiting { .. } => invocation.close("Cancelled", "Cancelled"),
+                Phase::Ended => {}
+                _ => (invocation.status, invocation.details) = ("Cancelling", "Cancelling"),
+            }
+        }
     }
 
     /// The command's Status and StatusDetails (S 6.1.6, 6.1.15, 6.2.2–3).

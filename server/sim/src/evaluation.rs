@@ -101,6 +101,7 @@ impl Place {
             patch_group: String::new(),
             baseline_id: baseline.summary.id.to_string(),
             snapshot_id: String::new(),
+            owner_information: String::new(),
             command_id: String::new(),
             operation: String::new(),
             reboot_option: String::new(),

@@ -14,6 +14,7 @@ mod dice;
 mod ec2;
 mod error;
 mod evaluation;
+mod execution;
 mod fault;
 mod fleet;
 mod location;

@@ -38,7 +38,7 @@ impl SimLocation {
 
     /// How many commands were ever sent here.
     pub fn commands(&self) -> usize {
-        self.with(|place| place.commands.len())
+        self.with(|place| place.sent)
     }
 
     pub fn tags(&self, instance_id: &str) -> BTreeMap<String, String> {
@@ -86,5 +86,6 @@ pub(crate) fn state(place: &Place) -> Value {
         "groups": groups,
         "commands": place.commands,
         "windows": place.windows,
+        "executions": place.executions,
     })
 }

@@ -70,6 +70,8 @@ pub(crate) struct Report {
     pub(crate) patch_group: String,
     pub(crate) baseline_id: String,
     pub(crate) snapshot_id: String,
+    /// That of a maintenance window's target, else empty (S 8.2.6).
+    pub(crate) owner_information: String,
     /// The command that made it (S 8.3.2).
     pub(crate) command_id: String,
     pub(crate) operation: String,

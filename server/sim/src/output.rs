@@ -81,7 +81,7 @@ fn windows_summary(node: &Node, region: &str, report: &Report) -> String {
         ("Baseline", String::new()),
         ("SnapshotId", report.snapshot_id.clone()),
         ("RebootOption", report.reboot_option.clone()),
-        ("OwnerInformation", String::new()),
+        ("OwnerInformation", report.owner_information.clone()),
         ("OperationType", report.operation.clone()),
         ("OperationStartTime", report.started.to_string()),
         ("OperationEndTime", report.ended.to_string()),

@@ -10,6 +10,7 @@ mod baselines;
 mod catalogue;
 mod fuzz;
 mod runs;
+mod window_runs;
 mod windows;
 
 const ACCOUNT: &str = "111122223333";

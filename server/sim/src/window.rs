@@ -2,6 +2,7 @@
 
 use crate::{account::Place, error::AwsError};
 use jiff::Timestamp;
+use patchplane_rules::{Schedule, Timetable};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -16,6 +17,10 @@ pub(crate) struct Window {
     /// From when other operations find it (S 9.1.5).
     pub(crate) visible: Timestamp,
     pub(crate) members: Members,
+    #[serde(skip)]
+    pub(crate) timetable: Timetable,
+    /// When it opens next; never, while it is disabled.
+    pub(crate) next: Option<Timestamp>,
     pub(crate) targets: Vec<Part>,
     pub(crate) tasks: Vec<Part>,
 }
@@ -36,6 +41,22 @@ impl Window {
 
     pub(crate) fn name(&self) -> &str {
         self.members["Name"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn hours(&self, member: &str) -> i64 {
+        self.members.get(member).and_then(Value::as_i64).unwrap_or_default()
+    }
+
+    /// A time as the API writes it: in the window's zone, and without seconds that are zero (S 9.2.13).
+    pub(crate) fn shown(&self, time: Timestamp) -> String {
+        let time = time.to_zoned(self.timetable.time_zone.zone());
+        let seconds = match (time.second(), time.subsec_nanosecond()) {
+            (0, 0) => "",
+            (_, 0) => ":%S",
+            _ => ":%S%.3f",
+        };
+        let zone = if time.offset().seconds() == 0 { "Z" } else { "%:z" };
+        time.strftime(&format!("%Y-%m-%dT%H:%M{seconds}{zone}")).to_string()
     }
 
     pub(crate) fn target(&self, id: &str) -> Option<&Part> {
@@ -71,8 +92,10 @@ pub(crate) fn merged(before: &Members, request: &Value, names: &[&str], replace:
     names.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect()
 }
 
-/// Whether a window can be so (S 9.1.2).
-pub(crate) fn check(members: &Members) -> Result<(), AwsError> {
+/// When a window with these members runs, if it can be so (S 9.1.2, 9.2). The texts but that about the cutoff are
+/// unverified.
+pub(crate) fn timetable(members: &Members, anchor: Timestamp) -> Result<Timetable, AwsError> {
+    let text = |member: &str| members.get(member).and_then(Value::as_str);
     let hours = |member: &str| members.get(member).and_then(Value::as_i64).unwrap_or_default();
     let (duration, cutoff) = (hours("Duration"), hours("Cutoff"));
     if cutoff >= duration {
@@ -80,7 +103,21 @@ pub(crate) fn check(members: &Members) -> Result<(), AwsError> {
         let text = format!("Cuttoff was {cutoff} but must be smaller than {most} (Duration - 1 )");
         return Err(AwsError::validation(text));
     }
-    Ok(())
+    let refuse =
+        |member: &str| AwsError::validation(format!("{member} is not valid: {}", text(member).unwrap_or_default()));
+    let moment =
+        |member: &str| text(member).map(|text| text.parse::<Timestamp>().map_err(|_| refuse(member))).transpose();
+    let schedule: Schedule = text("Schedule").unwrap_or_default().parse().map_err(|_| refuse("Schedule"))?;
+    let offset_days = members.get("ScheduleOffset").and_then(Value::as_u64).and_then(|days| u32::try_from(days).ok());
+    let offset_days = offset_days.map(|days| schedule.offset_days(days)).transpose();
+    Ok(Timetable {
+        offset_days: offset_days.map_err(|_| AwsError::validation("ScheduleOffset goes with cron schedules only"))?,
+        time_zone: text("ScheduleTimezone").unwrap_or("UTC").parse().map_err(|_| refuse("ScheduleTimezone"))?,
+        start: moment("StartDate")?,
+        end: moment("EndDate")?,
+        schedule,
+        anchor,
+    })
 }
 
 impl Place {

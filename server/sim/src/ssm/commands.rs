@@ -86,21 +86,12 @@ impl Call<'_> {
         let id = self.text("CommandId").to_owned();
         self.known_command(Some(&id))?;
         let only: Vec<String> = strings(&self.request["InstanceIds"]).into_iter().map(str::to_owned).collect();
-        let Some(command) = self.place.command_mut(&id) else { return Err(AwsError::bare("InvalidCommandId")) };
+        let command = self.place.command_mut(&id).ok_or_else(|| AwsError::bare("InvalidCommandId"))?;
         if let Some(unknown) = only.iter().find(|id| command.invocation(id).is_none()) {
             return Err(AwsError::new("InvalidInstanceId", format!("{unknown} is not a target of the command")));
         }
-        command.cancel_requested |= command.completed() < command.invocations.len();
-        for invocation in &mut command.invocations {
-            if !only.is_empty() && !only.contains(&invocation.instance_id) {
-                continue;
-            }
-            match invocation.phase {
-                Phase::Waiting { .. } => invocation.close("Cancelled", "Cancelled"),
-                Phase::Ended => {}
-                _ => (invocation.status, invocation.details) = ("Cancelling", "Cancelling"),
-            }
-        }
+        command.cancel(&only);
+        self.place.command_ended(&id, self.now);
         Ok(json!({}))
     }
 

@@ -33,7 +33,7 @@ impl Call<'_> {
         self.once(|call| {
             let mut members = merged(&Members::new(), call.request, &MEMBERS, true);
             members.insert("Enabled".to_owned(), true.into());
-            window::check(&members)?;
+            let timetable = window::timetable(&members, call.now)?;
             if call.place.windows.len() >= MOST_WINDOWS {
                 return Err(limit_exceeded(format!("You can have at most {MOST_WINDOWS} maintenance windows")));
             }
@@ -47,9 +47,12 @@ impl Call<'_> {
                 modified: call.now,
                 visible: later(call.now, place.window_lag),
                 members,
+                timetable,
+                next: None,
                 targets: Vec::new(),
                 tasks: Vec::new(),
             });
+            place.plan(&id, call.now);
             Ok(json!({ "WindowId": id }))
         })
     }
@@ -70,12 +73,16 @@ impl Call<'_> {
         }
         let mut members = merged(&window.members, self.request, &MEMBERS, replace);
         members.entry("Enabled").or_insert_with(|| window.members["Enabled"].clone());
-        window::check(&members)?;
+        // From when a rate counts anew is unverified: here from the change of what decides when the window runs.
+        let decides = ["Schedule", "ScheduleTimezone", "ScheduleOffset", "StartDate"];
+        let same = decides.iter().all(|member| members.get(*member) == window.members.get(*member));
+        let timetable = window::timetable(&members, if same { window.timetable.anchor } else { self.now })?;
         let (id, now) = (window.id.clone(), self.now);
         let answer = present(&members, &MEMBERS);
         if let Some(window) = self.place.window_mut(&id) {
-            (window.members, window.modified) = (members, now);
+            (window.members, window.timetable, window.modified) = (members, timetable, now);
         }
+        self.place.plan(&id, now);
         Ok(with_id(answer, &id))
     }
 
@@ -151,12 +158,17 @@ impl Call<'_> {
         self.place.window_mut(&id).ok_or_else(|| AwsError::bare("DoesNotExistException"))
     }
 
-    fn visible_windows(&self) -> impl Iterator<Item = &Window> {
+    pub(super) fn visible_windows(&self) -> impl Iterator<Item = &Window> {
         self.place.windows.iter().filter(|window| window.visible <= self.now)
     }
 
+    /// With the time of its next run, if it has one: a disabled window shows none, as a recorded example does.
     fn window_json(&self, window: &Window, members: &[&str]) -> Value {
-        with_id(present(&window.members, members), &window.id)
+        let mut json = with_id(present(&window.members, members), &window.id);
+        if let Some(next) = window.next {
+            json["NextExecutionTime"] = window.shown(next).into();
+        }
+        json
     }
 
     /// The filters, of which each key must be one of these (that another is refused so is unverified).

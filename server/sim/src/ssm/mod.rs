@@ -12,6 +12,7 @@ mod patch_groups;
 mod patch_states;
 mod send_command;
 mod tags;
+mod window_executions;
 mod window_targets;
 mod window_tasks;
 
@@ -56,6 +57,7 @@ pub(crate) const MUTATING: &[&str] = &[
     "RegisterTaskWithMaintenanceWindow",
     "UpdateMaintenanceWindowTask",
     "DeregisterTaskFromMaintenanceWindow",
+    "CancelMaintenanceWindowExecution",
 ];
 
 /// Carries out one operation. `None`: this account does not know it.
@@ -106,6 +108,16 @@ pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
         "GetMaintenanceWindowTask" => call.get_maintenance_window_task(),
         "DeregisterTaskFromMaintenanceWindow" => call.deregister_task_from_maintenance_window(),
         "DescribeMaintenanceWindowTasks" => call.describe_maintenance_window_tasks(),
+        "DescribeMaintenanceWindowSchedule" => call.describe_maintenance_window_schedule(),
+        "DescribeMaintenanceWindowExecutions" => call.describe_maintenance_window_executions(),
+        "GetMaintenanceWindowExecution" => call.get_maintenance_window_execution(),
+        "DescribeMaintenanceWindowExecutionTasks" => call.describe_maintenance_window_execution_tasks(),
+        "GetMaintenanceWindowExecutionTask" => call.get_maintenance_window_execution_task(),
+        "DescribeMaintenanceWindowExecutionTaskInvocations" => {
+            call.describe_maintenance_window_execution_task_invocations()
+        }
+        "GetMaintenanceWindowExecutionTaskInvocation" => call.get_maintenance_window_execution_task_invocation(),
+        "CancelMaintenanceWindowExecution" => call.cancel_maintenance_window_execution(),
         _ => return None,
     })
 }

@@ -75,7 +75,7 @@ fn state(node: &Node) -> Option<(String, Value)> {
         "PatchGroup": report.patch_group,
         "BaselineId": report.baseline_id,
         "SnapshotId": report.snapshot_id,
-        "OwnerInformation": "",
+        "OwnerInformation": report.owner_information,
         "InstalledCount": counts.installed,
         "InstalledOtherCount": counts.installed_other,
         "InstalledPendingRebootCount": counts.installed_pending_reboot,

@@ -2,13 +2,14 @@
 
 use super::{Answer, Call, commands::command_json, strings};
 use crate::{
-    account::Event,
+    account::{Event, Place},
     clock::later,
-    command::{Command, Invocation, RunParameters},
+    command::{Command, Invocation, Origin, RunParameters},
     dice::Dice,
     error::AwsError,
     model::matches_pattern,
 };
+use jiff::Timestamp;
 use patchplane_rules::OperatingSystem;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -19,33 +20,45 @@ const STEP_TIMEOUT: u64 = 7200;
 
 impl Call<'_> {
     pub(super) fn send_command(&mut self) -> Answer {
-        let document = self.text("DocumentName");
+        let id = self.place.send(self.request, Origin::Caller, self.now)?;
+        let command = self.place.command_mut(&id).ok_or_else(|| AwsError::bare("InvalidCommandId"))?;
+        Ok(json!({ "Command": command_json(command) }))
+    }
+}
+
+impl Place {
+    /// Takes a command for delivery and answers with its id.
+    pub(crate) fn send(&mut self, request: &Value, origin: Origin, now: Timestamp) -> Result<String, AwsError> {
+        let document = request["DocumentName"].as_str().unwrap_or_default();
         if document.rsplit('/').next() != Some(DOCUMENT) {
             let text = format!("Document with name {document} does not exist.");
             return Err(AwsError::new("InvalidDocument", text));
         }
-        let version = self.text("DocumentVersion");
+        let version = request["DocumentVersion"].as_str().unwrap_or_default();
         if !matches!(version, "" | "1" | "$DEFAULT" | "$LATEST") {
             return Err(AwsError::new("InvalidDocumentVersion", "The document version is not valid."));
         }
-        let ids = self.targets()?;
-        let run = run_parameters(&self.request["Parameters"])?;
-        let command = self.command(&ids, run);
-        let answer = json!({ "Command": command_json(&command) });
-        let id = command.id.clone();
-        self.place.queue(command.expires, Event::Expire { command: id.clone() });
-        for node in ids {
-            let wait = Dice::new(self.place.seed, &["deliver", &id, &node]).between(2000, 4000);
-            let event = Event::Deliver { command: id.clone(), node };
-            self.place.queue(later(self.now, Duration::from_millis(wait)), event);
+        let ids = self.targets(request)?;
+        let mut run = run_parameters(&request["Parameters"])?;
+        if let Origin::Window { execution, .. } = &origin {
+            // S 7.1.6: all nodes of one execution share a snapshot.
+            run.snapshot_id.get_or_insert_with(|| execution.clone());
         }
-        self.place.commands.push(command);
-        Ok(answer)
+        let command = self.command(request, &ids, run, origin, now);
+        let id = command.id.clone();
+        self.queue(command.expires, Event::Expire { command: id.clone() });
+        for node in ids {
+            let wait = Dice::new(self.seed, &["deliver", &id, &node]).between(2000, 4000);
+            let event = Event::Deliver { command: id.clone(), node };
+            self.queue(later(now, Duration::from_millis(wait)), event);
+        }
+        self.keep(command);
+        Ok(id)
     }
 
-    fn targets(&self) -> Result<Vec<String>, AwsError> {
-        let ids = strings(&self.request["InstanceIds"]);
-        let targets = self.request["Targets"].as_array().map_or(&[][..], Vec::as_slice);
+    fn targets(&self, request: &Value) -> Result<Vec<String>, AwsError> {
+        let ids = strings(&request["InstanceIds"]);
+        let targets = request["Targets"].as_array().map_or(&[][..], Vec::as_slice);
         if ids.is_empty() == targets.is_empty() {
             let text = "Please specify either InstanceIds or Targets, and at least one of them.";
             return Err(AwsError::validation(text));
@@ -56,11 +69,11 @@ impl Call<'_> {
         if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
             return Err(AwsError::bare("DuplicateInstanceId"));
         }
-        let known = |id: &str| self.place.nodes.get(id).is_some_and(|node| node.managed);
+        let known = |id: &str| self.nodes.get(id).is_some_and(|node| node.managed);
         let bad: Vec<_> = ids.iter().copied().filter(|id| !known(id)).collect();
         if !bad.is_empty() {
             let bad = bad.join(", ");
-            let text = format!("Instances [[{bad}]] not in a valid state for account {}", self.place.account);
+            let text = format!("Instances [[{bad}]] not in a valid state for account {}", self.account);
             return Err(AwsError::new("InvalidInstanceId", text));
         }
         Ok(ids.into_iter().map(str::to_owned).collect())
@@ -72,35 +85,34 @@ impl Call<'_> {
         if let Some(key) = keys.find(|key| !key.eq_ignore_ascii_case("InstanceIds") && !key.starts_with("tag:")) {
             return Err(AwsError::validation(format!("Target key {key} is not supported")));
         }
-        Ok(self.place.selected(given))
+        Ok(self.selected(given))
     }
 
-    fn command(&self, ids: &[String], run: RunParameters) -> Command {
-        let place = &*self.place;
-        let number = place.commands.len().to_string();
-        let mut dice = Dice::new(place.seed, &["command", &place.account, &place.region, &number]);
+    fn command(&self, request: &Value, ids: &[String], run: RunParameters, origin: Origin, now: Timestamp) -> Command {
+        let mut dice = Dice::new(self.seed, &["command", &self.account, &self.region, &self.sent.to_string()]);
         let id = dice.uuid();
-        let timeout = self.request["TimeoutSeconds"].as_u64().unwrap_or(3600);
+        let timeout = request["TimeoutSeconds"].as_u64().unwrap_or(3600);
         let share = |member: &str, default: &str, round_up: bool| {
-            let text = self.request[member].as_str().unwrap_or(default);
+            let text = request[member].as_str().unwrap_or(default);
             match text.strip_suffix('%').map(str::parse::<usize>) {
                 Some(Ok(percent)) if round_up => (percent * ids.len()).div_ceil(100).max(1),
                 Some(Ok(percent)) => percent * ids.len() / 100,
                 _ => text.parse().unwrap_or(50),
             }
         };
-        let invocations = ids.iter().filter_map(|id| place.nodes.get(id)).map(|node| {
+        let invocations = ids.iter().filter_map(|id| self.nodes.get(id)).map(|node| {
             let snapshot = run.snapshot_id.clone().unwrap_or_else(|| dice.uuid());
             let step = OperatingSystem::observed(node.platform.system()).patch_step();
-            Invocation::new(&node.id, node.computer_name(&place.region), step, snapshot)
+            Invocation::new(&node.id, node.computer_name(&self.region), step, snapshot)
         });
         let invocations = invocations.collect();
         Command {
             id,
-            requested: self.now,
-            visible: later(self.now, Duration::from_millis(dice.between(1500, 2500))),
-            expires: later(self.now, Duration::from_secs(timeout + STEP_TIMEOUT)),
-            echo: self.echo(timeout),
+            requested: now,
+            visible: later(now, Duration::from_millis(dice.between(1500, 2500))),
+            expires: later(now, Duration::from_secs(timeout + STEP_TIMEOUT)),
+            echo: echo(request, timeout),
+            origin,
             run,
             concurrency: share("MaxConcurrency", "50", true),
             tolerated: share("MaxErrors", "0", false),
@@ -109,35 +121,35 @@ impl Call<'_> {
             invocations,
         }
     }
+}
 
-    /// What the answer repeats, with empty strings for what was not given (S 1.11, 6.1.19).
-    fn echo(&self, timeout: u64) -> Map<String, Value> {
-        let or = |member: &str, default: Value| match &self.request[member] {
-            Value::Null => default,
-            given => given.clone(),
-        };
-        let cloud_watch = json!({ "CloudWatchLogGroupName": "", "CloudWatchOutputEnabled": false });
-        let notification = json!({ "NotificationArn": "", "NotificationEvents": [], "NotificationType": "" });
-        let echo = json!({
-            "DocumentName": DOCUMENT,
-            "DocumentVersion": or("DocumentVersion", "".into()),
-            "Comment": or("Comment", "".into()),
-            "Parameters": or("Parameters", json!({})),
-            "InstanceIds": or("InstanceIds", json!([])),
-            "Targets": or("Targets", json!([])),
-            "OutputS3BucketName": or("OutputS3BucketName", "".into()),
-            "OutputS3KeyPrefix": or("OutputS3KeyPrefix", "".into()),
-            "MaxConcurrency": or("MaxConcurrency", "50".into()),
-            "MaxErrors": or("MaxErrors", "0".into()),
-            "ServiceRole": or("ServiceRoleArn", "".into()),
-            "NotificationConfig": or("NotificationConfig", notification),
-            "CloudWatchOutputConfig": or("CloudWatchOutputConfig", cloud_watch),
-            "TimeoutSeconds": timeout,
-        });
-        match echo {
-            Value::Object(members) => members,
-            _ => Map::new(),
-        }
+/// What the answer repeats, with empty strings for what was not given (S 1.11, 6.1.19).
+fn echo(request: &Value, timeout: u64) -> Map<String, Value> {
+    let or = |member: &str, default: Value| match &request[member] {
+        Value::Null => default,
+        given => given.clone(),
+    };
+    let cloud_watch = json!({ "CloudWatchLogGroupName": "", "CloudWatchOutputEnabled": false });
+    let notification = json!({ "NotificationArn": "", "NotificationEvents": [], "NotificationType": "" });
+    let echo = json!({
+        "DocumentName": DOCUMENT,
+        "DocumentVersion": or("DocumentVersion", "".into()),
+        "Comment": or("Comment", "".into()),
+        "Parameters": or("Parameters", json!({})),
+        "InstanceIds": or("InstanceIds", json!([])),
+        "Targets": or("Targets", json!([])),
+        "OutputS3BucketName": or("OutputS3BucketName", "".into()),
+        "OutputS3KeyPrefix": or("OutputS3KeyPrefix", "".into()),
+        "MaxConcurrency": or("MaxConcurrency", "50".into()),
+        "MaxErrors": or("MaxErrors", "0".into()),
+        "ServiceRole": or("ServiceRoleArn", "".into()),
+        "NotificationConfig": or("NotificationConfig", notification),
+        "CloudWatchOutputConfig": or("CloudWatchOutputConfig", cloud_watch),
+        "TimeoutSeconds": timeout,
+    });
+    match echo {
+        Value::Object(members) => members,
+        _ => Map::new(),
     }
 }
 
