@@ -23,10 +23,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
     io::DuplexStream,
+    net::TcpListener,
     sync::mpsc,
     task::{AbortHandle, JoinHandle},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -205,6 +206,15 @@ impl World {
     pub async fn channel(&self) -> (Channel, AbortHandle) {
         let (channel, connection) = pipe(&self.server).await;
         (channel, connection.abort_handle())
+    }
+
+    /// Serves on a free port of loopback too, for processes such as `patchctl`; gives the address.
+    pub async fn listen(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tonic::transport::Server::builder().add_routes(self.server.routes());
+        tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+        address
     }
 
     /// Everything that a request could have changed: the simulated account, and the store's number of commits.

@@ -148,7 +148,8 @@ impl View {
             ("Patches", patches),
             ("Not managed", unmanaged),
             ("Oldest report", self.moment(summary.oldest_report_time.as_ref())),
-        ]) + &self.render(table, &[])
+        ]) + "\n"
+            + &self.render(table, &[])
     }
 }
 

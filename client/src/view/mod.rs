@@ -25,6 +25,8 @@ const PLAIN: TableStyle = TableStyle::new().header_separator(LineStyle::none().f
 
 /// Longer words may be broken where a table would not fit otherwise.
 const WORD: u16 = 23;
+/// Longer lines are hard to read.
+const LINE: u16 = 100;
 
 /// Renders answers as text for one output.
 #[derive(Clone, Debug)]
@@ -64,6 +66,25 @@ impl View {
     /// A line that stands back.
     pub fn aside(&self, text: &str) -> String {
         if self.colour { text.dimmed().to_string() } else { text.to_owned() }
+    }
+
+    /// A text in lines that fit, and are never too long to read.
+    pub fn paragraph(&self, text: &str) -> String {
+        let width = usize::from(self.width.unwrap_or(LINE).min(LINE));
+        let (mut lines, mut length) = (String::new(), 0);
+        for word in text.split_whitespace() {
+            let added = word.chars().count();
+            if length > 0 && length + 1 + added > width {
+                lines.push('\n');
+                length = 0;
+            } else if length > 0 {
+                lines.push(' ');
+                length += 1;
+            }
+            lines += word;
+            length += added;
+        }
+        lines + "\n"
     }
 
     /// The locations that a list lacks, one a line; empty when it lacks none.
@@ -198,4 +219,17 @@ fn coloured(text: impl AsRef<str>) -> Cell {
 fn bad_if_some(number: i32) -> Cell {
     let cell = Cell::new(number);
     if number > 0 { cell.fg(Color::Red) } else { cell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paragraph_keeps_to_the_width_and_loses_no_word() {
+        let text = "one two three four";
+        assert_eq!(View::plain(Some(9)).paragraph(text), "one two\nthree\nfour\n");
+        assert_eq!(View::plain(None).paragraph(text), "one two three four\n");
+        assert_eq!(View::plain(Some(2)).paragraph("longer words"), "longer\nwords\n");
+    }
 }

@@ -6,10 +6,15 @@ use crate::{
     api::{TargetCounts, patch_operation_target::State},
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use owo_colors::{OwoColorize as _, Stream::Stderr};
 use std::{
+    cmp::Ordering,
     io::{self, Write as _},
     time::Duration,
 };
+
+/// Characters of the bar.
+const BAR: usize = 24;
 
 /// Shows an operation's progress on standard error.
 #[derive(Debug)]
@@ -25,7 +30,7 @@ impl Progress {
     /// A bar if standard error is a terminal, else lines.
     pub fn stderr() -> Self {
         let bar = ProgressBar::new(1);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len}  {wide_msg} {elapsed}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {pos}/{len}  {wide_msg} {elapsed}") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(120));
@@ -44,6 +49,7 @@ impl Progress {
             let (done, all) = done(followed);
             self.bar.set_length(all);
             self.bar.set_position(done);
+            self.bar.set_prefix(coloured(&segments(&counts_of(followed))));
             self.bar.set_message(line);
         } else if line != self.written {
             // A closed standard error is no reason to stop watching.
@@ -77,12 +83,57 @@ pub fn progress_line(followed: &Followed) -> String {
     }
 }
 
+fn counts_of(followed: &Followed) -> TargetCounts {
+    followed.operation.as_ref().and_then(|operation| operation.counts).unwrap_or_default()
+}
+
 /// Targets that have ended, and all of them.
 fn done(followed: &Followed) -> (u64, u64) {
-    let counts: TargetCounts = followed.operation.as_ref().and_then(|operation| operation.counts).unwrap_or_default();
+    let counts = counts_of(followed);
     let done = counts.succeeded + counts.failed + counts.timed_out + counts.cancelled + counts.skipped + counts.unknown;
     let open = counts.pending + counts.dispatched + counts.running + counts.rebooting + counts.verifying;
     (u64::try_from(done).unwrap_or(0), u64::try_from(done + open).unwrap_or(0).max(1))
+}
+
+/// The bar, a character for each share of the targets: `█` well, `x` not, `·` left out, `▒` under way, `░` to come. What
+/// there is at all, is seen.
+fn segments(counts: &TargetCounts) -> String {
+    let parts = [
+        ('█', counts.succeeded),
+        ('x', counts.failed + counts.timed_out + counts.cancelled + counts.unknown),
+        ('·', counts.skipped),
+        ('▒', counts.dispatched + counts.running + counts.rebooting + counts.verifying),
+        ('░', counts.pending),
+    ];
+    let all: i32 = parts.iter().map(|(_, number)| number).sum();
+    if all == 0 {
+        return "░".repeat(BAR);
+    }
+    let share = |number: i32| usize::try_from(number).unwrap_or(0) * BAR / usize::try_from(all).unwrap_or(1);
+    let mut widths = parts.map(|(_, number)| if number > 0 { share(number).max(1) } else { 0 });
+    // What rounding lost or gained falls to the widest.
+    while let (used, Some(widest)) = (widths.iter().sum::<usize>(), widths.iter_mut().max()) {
+        match used.cmp(&BAR) {
+            Ordering::Less => *widest += 1,
+            Ordering::Greater => *widest -= 1,
+            Ordering::Equal => break,
+        }
+    }
+    parts.iter().zip(widths).map(|((sign, _), width)| sign.to_string().repeat(width)).collect()
+}
+
+/// The same in colours, if standard error shows them.
+fn coloured(bar: &str) -> String {
+    let colour = |sign: char| {
+        let text = sign.to_string();
+        match sign {
+            '█' => text.if_supports_color(Stderr, |text| text.green()).to_string(),
+            'x' => text.if_supports_color(Stderr, |text| text.red()).to_string(),
+            '▒' => text.if_supports_color(Stderr, |text| text.yellow()).to_string(),
+            _ => text,
+        }
+    };
+    bar.chars().map(colour).collect()
 }
 
 #[cfg(test)]
@@ -107,5 +158,16 @@ mod tests {
         };
         assert_eq!(progress_line(&followed), "RUNNING: 1 rebooting, 2 succeeded (i-1 reboots)");
         assert_eq!(done(&followed), (2, 3));
+    }
+
+    #[test]
+    fn the_bar_is_always_as_wide_and_shows_even_one_failure_of_many() {
+        let bar = |counts: TargetCounts| segments(&counts);
+        assert_eq!(bar(TargetCounts::default()), "░".repeat(BAR));
+        assert_eq!(bar(TargetCounts { succeeded: 3, ..Default::default() }), "█".repeat(BAR));
+        let half = TargetCounts { succeeded: 1, running: 1, ..Default::default() };
+        assert_eq!(bar(half), format!("{}{}", "█".repeat(BAR / 2), "▒".repeat(BAR / 2)));
+        let many = TargetCounts { succeeded: 498, failed: 1, skipped: 1, pending: 1, ..Default::default() };
+        assert_eq!(bar(many), format!("{}x·░", "█".repeat(BAR - 3)));
     }
 }

@@ -12,9 +12,9 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// What `ask` was answered.
+/// What a question was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+enum Answer {
     Yes,
     No,
 }
@@ -71,22 +71,27 @@ impl Context {
 }
 
 /// Asks on the terminal; anything but yes is no. Ctrl-C is no, too.
-pub(crate) async fn ask(question: &str) -> Result<Answer, Failure> {
+async fn ask(question: &str) -> Result<Answer, Failure> {
+    Ok(line(&format!("{question} [y/N] ")).await?.map_or(Answer::No, |line| understood(&line)))
+}
+
+/// A line from the terminal after this prompt; none at its end or after Ctrl-C.
+pub(crate) async fn line(prompt: &str) -> Result<Option<String>, Failure> {
     let mut stderr = io::stderr();
-    write!(stderr, "{question} [y/N] ")?;
+    write!(stderr, "{prompt}")?;
     stderr.flush()?;
     // A thread of its own: the runtime would wait at its end for a read that nobody answers.
     let (tell, told) = oneshot::channel();
     thread::spawn(move || {
         let mut line = String::new();
         let read = io::stdin().read_line(&mut line);
-        let _ = tell.send(read.map(|_| line));
+        let _ = tell.send(read.map(|length| (length > 0).then_some(line)));
     });
     tokio::select! {
-        line = told => Ok(line.ok().transpose()?.map_or(Answer::No, |line| understood(&line))),
+        line = told => Ok(line.ok().transpose()?.flatten()),
         _ = tokio::signal::ctrl_c() => {
             writeln!(stderr)?;
-            Ok(Answer::No)
+            Ok(None)
         }
     }
 }

@@ -131,7 +131,16 @@ fn what_next(error: &Error) -> String {
             "`patchctl instances --account - --region -` shows every location configured"
         }
         Some("OTHER_BASELINE_ATTACHED") => "add --replace to take the other baseline off first",
+        Some("NO_TARGETS") if error.message().contains("NOT_RUNNING") => {
+            "start the instances, then ask `patchctl readiness ID` until it says yes, and run this again"
+        }
+        Some("NO_TARGETS") if error.message().contains("near misses") => {
+            "name the group as its tag does, or let `patchctl groups add GROUP INSTANCE` write the tag that works"
+        }
         Some("NO_TARGETS") => "`patchctl instances` shows groups; `patchctl readiness ID` says what is in the way",
+        Some("TOO_MANY_TARGETS") => "select fewer with --group, --tag or --exclude",
+        Some("PLAN_CHANGED") => "look again with --validate-only, and give its new fingerprint as --expected-plan",
+        Some("REQUEST_ID_REUSED") => "leave --request-id out, or give a new UUID: this one belongs to another change",
         Some("OUTPUT_NOT_READY") => "try again when the step has ended: `patchctl operations targets` shows its state",
         None if error.code() == Code::Unavailable => {
             "start one with `patchplane serve --simulated`, or name another with --server or PATCHPLANE_SERVER"

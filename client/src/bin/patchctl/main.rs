@@ -11,6 +11,7 @@ mod output;
 mod pages;
 mod profiles;
 mod report;
+mod walk;
 
 use args::Scope;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -26,6 +27,7 @@ const GLOBAL: &str = "Options of every command";
 const AFTER_HELP: &str = "\
 Examples, against `patchplane serve --simulated`:
   export PATCHPLANE_ACCOUNT=111122223333 PATCHPLANE_REGION=us-east-1
+  patchctl walk                                  an operator's first day, explained step by step
   patchctl instances                             who is there, of every location without the first line
   patchctl readiness i-0123456789abcdef0         what keeps it from being patched, and what to do
   patchctl baselines get pb-0be8c61cde3be63f3    what a baseline approves, in sentences
@@ -102,6 +104,8 @@ enum Command {
     Output(operations::Output),
     /// How far the fleet is from what its baselines approve.
     Report(report::Report),
+    /// An operator's first day, explained step by step; asks before each change.
+    Walk(walk::Walk),
 }
 
 /// What needs no server.
@@ -153,6 +157,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Operations(command) => command.run(&context).await,
         Command::Output(command) => command.run(&context).await,
         Command::Report(command) => command.run(&context).await,
+        Command::Walk(command) => command.run(&context).await,
     }
 }
 

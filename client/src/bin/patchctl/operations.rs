@@ -6,7 +6,7 @@ use crate::{
     failure::{Exit, Failure},
 };
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use patchplane_client::{
     Followed, Listing, Location,
     api::{self, PatchOperation, patch_operation, patch_operation::Kind, patch_operation_step},
@@ -193,7 +193,7 @@ impl Install {
 }
 
 /// `Install on 12 instances, 2 at once, stop after 1 failed, reboot those that need it?`
-fn question(created: &api::CreatePatchOperationResponse) -> String {
+pub(crate) fn question(created: &api::CreatePatchOperationResponse) -> String {
     let instances = created.plan.as_ref().map_or(0, |plan| plan.target_count);
     let operation = created.patch_operation.clone().unwrap_or_default();
     let rollout = operation.rollout.unwrap_or_default();
@@ -210,7 +210,7 @@ fn question(created: &api::CreatePatchOperationResponse) -> String {
     )
 }
 
-fn framed(request: api::CreatePatchOperationRequest, change: Change) -> api::CreatePatchOperationRequest {
+pub(crate) fn framed(request: api::CreatePatchOperationRequest, change: Change) -> api::CreatePatchOperationRequest {
     let Change { validate_only, expected_plan, request_id } = change;
     api::CreatePatchOperationRequest { validate_only, expected_plan, request_id, ..request }
 }
@@ -298,7 +298,7 @@ impl Operations {
             }
             Action::Wait { id } => {
                 let name = named(&id)?;
-                let operation = until_ctrl_c(client.wait(&name), again(&name)).await??;
+                let operation = CtrlC::new().unless(client.wait(&name), &again(&name)).await??;
                 out.show("PatchOperation", &operation, |view| view.operation(&operation))?;
                 Ok(Exit::of(&operation))
             }
@@ -311,11 +311,21 @@ fn again(name: &str) -> String {
     format!("patchctl operations watch {name}")
 }
 
-/// Awaits it unless the user has had enough.
-async fn until_ctrl_c<T>(it: impl Future<Output = T>, again: String) -> Result<T, Failure> {
-    tokio::select! {
-        done = it => Ok(done),
-        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted { again }),
+/// Ctrl-C from the first waiting on: none is missed between two.
+struct CtrlC(BoxFuture<'static, io::Result<()>>);
+
+impl CtrlC {
+    fn new() -> Self {
+        Self(tokio::signal::ctrl_c().boxed())
+    }
+
+    /// Awaits it unless the user has had enough; `again` is the command to look again.
+    async fn unless<T>(&mut self, it: impl Future<Output = T>, again: &str) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            _ = &mut self.0 => Err(Failure::Interrupted { again: again.to_owned() }),
+            done = it => Ok(done),
+        }
     }
 }
 
@@ -349,14 +359,14 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
 
 /// The list again whenever it has changed, until all has ended: on a terminal in one place, else one below the other.
 async fn watch_list(context: &Context) -> Result<Exit, Failure> {
-    let mut shown = None;
+    let (mut shown, mut ctrl_c, again) = (None, CtrlC::new(), "patchctl operations --watch");
     loop {
-        let all = until_ctrl_c(all(context), "patchctl operations --watch".to_owned()).await??;
+        let all = ctrl_c.unless(all(context), again).await??;
         if shown.as_ref() != Some(&all) {
-            let again = shown.is_some() && io::stdout().is_terminal();
+            let in_place = shown.is_some() && io::stdout().is_terminal();
             match context.out.json("ListPatchOperationsResponse", &all)? {
                 Some(value) => context.out.write_line(&value)?,
-                None if again => context.out.write(&format!("{CLEAR}{}", listed(&context.out.view, &all)))?,
+                None if in_place => context.out.write(&format!("{CLEAR}{}", listed(&context.out.view, &all)))?,
                 None if shown.is_some() => context.out.write(&format!("\n{}", listed(&context.out.view, &all)))?,
                 None => context.out.write(&listed(&context.out.view, &all))?,
             }
@@ -365,7 +375,7 @@ async fn watch_list(context: &Context) -> Result<Exit, Failure> {
             return Ok(context.out.warn(&all.unreachable));
         }
         shown = Some(all);
-        until_ctrl_c(sleep(AGAIN), "patchctl operations --watch".to_owned()).await?;
+        ctrl_c.unless(sleep(AGAIN), again).await?;
     }
 }
 
@@ -396,8 +406,9 @@ pub(crate) async fn follow(
     let mut followed = Followed::default();
     let mut progress = Progress::stderr();
     let mut watch = context.client.watch(name);
+    let (mut ctrl_c, again) = (CtrlC::new(), again(name));
     loop {
-        let Some(news) = until_ctrl_c(watch.try_next(), again(name)).await?? else { return Ok(followed) };
+        let Some(news) = ctrl_c.unless(watch.try_next(), &again).await?? else { return Ok(followed) };
         message(&news)?;
         if followed.apply(news) {
             progress.show(&followed);
@@ -406,7 +417,7 @@ pub(crate) async fn follow(
 }
 
 /// Shows what became of an operation and of each instance.
-fn result(context: &Context, followed: &Followed) -> Result<Exit, Failure> {
+pub(crate) fn result(context: &Context, followed: &Followed) -> Result<Exit, Failure> {
     let out = &context.out;
     let operation = followed.operation.clone().unwrap_or_default();
     if let Some(operation) = out.json("PatchOperation", &operation)? {

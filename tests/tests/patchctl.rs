@@ -1,0 +1,352 @@
+//! The command line as people and scripts meet it: the built `patchctl` against a whole server with a simulated account.
+#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
+
+use patchplane_client::api::patch_operation::State;
+use patchplane_tests::{ACCOUNT, PARENT, REGION, World, scan};
+use serde_json::Value;
+use std::{
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+/// Of AWS's own in us-east-1 (S 4.2).
+const AMAZON_LINUX_2: &str = "pb-0be8c61cde3be63f3";
+
+/// A user at a shell: a server, and a home of their own.
+struct User {
+    world: World,
+    server: String,
+    home: TempDir,
+}
+
+/// What a command ended with.
+#[derive(Debug)]
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl User {
+    async fn new(world: World) -> Self {
+        let server = world.listen().await;
+        Self { world, server, home: tempfile::tempdir().unwrap() }
+    }
+
+    /// With `web` in the usual location: two nodes that lack patches, and a baseline.
+    async fn with_web() -> (Self, Vec<String>) {
+        let world = World::start().await;
+        let mut nodes = world.account().add_nodes(2).in_group("web").missing_patches(2).create();
+        nodes.sort();
+        world.attach("web", AMAZON_LINUX_2).await;
+        (Self::new(world).await, nodes)
+    }
+
+    /// The command as typed there, with standard input, output and error no terminals.
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(patchctl());
+        command.args(line).env_clear().env("HOME", self.home.path()).env("TZ", "UTC").stdin(Stdio::null());
+        command.env("PATCHPLANE_SERVER", &self.server);
+        command.env("PATCHPLANE_ACCOUNT", ACCOUNT).env("PATCHPLANE_REGION", REGION);
+        command
+    }
+
+    /// Runs a command to its end, while time goes on.
+    async fn runs(&self, line: &[&str]) -> Ended {
+        self.lets(self.command(line)).await
+    }
+
+    async fn lets(&self, mut command: Command) -> Ended {
+        let mut ended = tokio::task::spawn_blocking(move || command.output().unwrap());
+        loop {
+            tokio::select! {
+                ended = &mut ended => return Ended::of(ended.unwrap()),
+                _ = self.world.step() => {}
+            }
+        }
+    }
+
+    /// Runs a command that must succeed; gives what it wrote to standard output.
+    async fn gets(&self, line: &[&str]) -> String {
+        let ended = self.runs(line).await;
+        assert_eq!(ended.code, 0, "{line:?}: {ended:?}");
+        ended.stdout
+    }
+
+    async fn json(&self, line: &[&str]) -> Value {
+        serde_json::from_str(&self.gets(line).await).unwrap()
+    }
+
+    fn writes_config(&self, text: &str) {
+        let folder = self.home.path().join(".config/patchctl");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("config.toml"), text).unwrap();
+    }
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Ended with this code, and told on standard error all of these.
+    fn refused(&self, code: i32, told: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        for words in told {
+            assert!(self.stderr.contains(words), "{words:?} is not told: {self:?}");
+        }
+        assert!(self.stderr.contains("error: "), "{self:?}");
+        assert_eq!(self.stdout, "", "answers only go there");
+    }
+}
+
+/// Cargo builds it beside the tests, whenever it builds the workspace's.
+fn patchctl() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.ancestors().nth(2).unwrap();
+    let path = folder.join(format!("patchctl{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.exists(), "{} is missing: build with --workspace", path.display());
+    path
+}
+
+// === answers ===
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_a_table_for_people_and_the_same_messages_as_json_and_yaml() {
+    let (user, nodes) = User::with_web().await;
+    let table = user.gets(&["instances"]).await;
+    assert!(table.starts_with("Instance "), "{table}");
+    assert!(nodes.iter().all(|node| table.contains(node)), "{table}");
+    assert!(table.lines().all(|line| line == line.trim_end()), "{table:?}");
+
+    let json = user.json(&["instances", "-o", "json"]).await;
+    let ids: Vec<_> = json["instances"].as_array().unwrap().iter().map(|i| i["instanceId"].as_str().unwrap()).collect();
+    assert_eq!(ids, nodes);
+    assert_eq!(json["instances"][0]["patchGroup"], "web");
+    assert_eq!(json["unreachable"], serde_json::json!([]), "fields with default values are there too");
+
+    let yaml = user.gets(&["instances", "-o", "yaml"]).await;
+    assert!(yaml.starts_with("instances:\n- name: "), "{yaml}");
+    assert!(yaml.contains(&format!("  instanceId: {}\n", nodes[0])) && yaml.contains("unreachable: []\n"), "{yaml}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_gets_no_colour_and_no_cut_lines_unless_colour_is_demanded() {
+    let (user, _) = User::with_web().await;
+    let coloured = |text: &str| text.contains('\u{1b}');
+    let plain = user.gets(&["instances"]).await;
+    assert!(!coloured(&plain));
+    assert!(coloured(&user.gets(&["instances", "--color", "always"]).await));
+
+    // A narrow terminal's habits have no say in a pipe, and NO_COLOR none over an explicit wish.
+    let mut narrow = user.command(&["instances"]);
+    narrow.env("COLUMNS", "20").env("NO_COLOR", "1");
+    assert_eq!(user.lets(narrow).await.stdout, plain);
+    for (variables, flag, expected) in [
+        (&[("FORCE_COLOR", "1")][..], "auto", true),
+        (&[("FORCE_COLOR", "1"), ("NO_COLOR", "1")][..], "never", false),
+        (&[("NO_COLOR", "1")][..], "always", true),
+    ] {
+        let mut command = user.command(&["instances", "--color", flag]);
+        command.envs(variables.iter().copied());
+        assert_eq!(coloured(&user.lets(command).await.stdout), expected, "{variables:?} --color {flag}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_in_the_zone_asked_for_with_utc_beside_them() {
+    let (user, _) = User::with_web().await;
+    let operation = user.world.run(scan("web")).await;
+    // The simulated day begins at 00:00 UTC, which is 09:00 in Tokyo.
+    let list = user.gets(&["operations", "--tz", "Asia/Tokyo"]).await;
+    assert!(list.contains("Created (Asia/Tokyo)") && list.contains("2025-11-24 09:0"), "{list}");
+    let one = user.gets(&["operations", "get", &operation.name, "--tz", "Asia/Tokyo"]).await;
+    assert!(one.contains("2025-11-24 09:00:00 Asia/Tokyo (00:00:00 UTC)"), "{one}");
+    let local = user.gets(&["operations"]).await;
+    assert!(local.contains("Created (UTC)") && local.contains("2025-11-24 00:0"), "{local}");
+    let wrong = user.runs(&["operations", "--tz", "Asia/Tokio"]).await;
+    wrong.refused(2, &["\"Asia/Tokio\" is no time zone; did you mean \"Asia/Tokyo\"?", "next:"]);
+}
+
+// === changes ===
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_shown_as_a_difference_and_changes_nothing() {
+    let world = World::start().await;
+    let ready = world.account().add_nodes(1).in_group("db").create().remove(0);
+    let plain = world.account().add_nodes(1).create().remove(0);
+    let user = User::new(world).await;
+    let before = user.world.fingerprint();
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let attach = user.gets(&["groups", "attach", "web", AMAZON_LINUX_2, "--validate-only"]).await;
+    let expected = format!("+ patchGroups/web baselines[AMAZON_LINUX_2]: {AMAZON_LINUX_2} ssm:Register");
+    assert!(squeezed(&attach).starts_with(&expected), "{attach}");
+    let add = user.gets(&["groups", "add", "web", &ready, &plain, "--move", "--validate-only"]).await;
+    let add = squeezed(&add);
+    assert!(add.contains(&format!("~ instances/{ready} tags[Patch Group]: db → web ec2:CreateTags")), "{add}");
+    assert!(add.contains(&format!("+ instances/{plain} tags[Patch Group]: web ec2:CreateTags")), "{add}");
+    let scan = user.gets(&["scan", "--group", "db", "--validate-only"]).await;
+    assert!(squeezed(&scan).contains(&format!("> instances/{ready} Scan ssm:SendCommand")), "{scan}");
+    assert_eq!(user.world.fingerprint(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_wants_consent_and_the_plan_that_was_seen() {
+    let (user, nodes) = User::with_web().await;
+    let before = user.world.fingerprint();
+    let install = ["install", "--group", "web", "--reboot", "if-needed"];
+    user.runs(&install).await.refused(2, &["consent", "next:  look with --validate-only, then add --yes"]);
+    let planned = user.json(&[&install[..], &["--validate-only", "-o", "json"]].concat()).await;
+    let fingerprint = planned["plan"]["fingerprint"].as_str().unwrap().to_owned();
+    assert_eq!(user.world.fingerprint(), before, "neither of them did anything");
+
+    let stopped = user.world.account().add_nodes(1).in_group("web").create().remove(0);
+    let with_plan = [&install[..], &["--yes", "--expected-plan", &fingerprint]].concat();
+    user.runs(&with_plan).await.refused(3, &["PLAN_CHANGED"]);
+    assert_eq!(user.world.account().installs(&stopped), 0);
+
+    let done = user.runs(&[&install[..], &["--yes"]].concat()).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stdout.contains("SUCCEEDED") && done.stderr.contains("RUNNING: "), "{done:?}");
+    assert!(!done.stderr.contains('\u{1b}'), "lines, not a bar: {done:?}");
+    for node in nodes {
+        assert_eq!((user.world.account().installs(&node), user.world.account().missing(&node)), (1, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_ends_with_the_operation_or_with_ctrl_c_which_leaves_it_running() {
+    let (user, _) = User::with_web().await;
+    let operation = user.world.create(scan("web")).await;
+    // The clock stands still, so that it cannot end before the signal.
+    user.world.settle().await;
+    let mut watch = user.command(&["operations", "get", &operation.name, "--watch"]);
+    let mut child = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let ended = tokio::task::spawn_blocking(move || {
+        use std::io::Read as _;
+        // Once there is progress, the watch has begun, and with it the wait for Ctrl-C.
+        let mut told = vec![0; 8];
+        stderr.read_exact(&mut told).unwrap();
+        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let code = child.wait().unwrap().code();
+        stderr.read_to_end(&mut told).unwrap();
+        (code, String::from_utf8(told).unwrap())
+    });
+    let (code, told) = ended.await.unwrap();
+    assert_eq!(code, Some(130), "{told}");
+    assert!(
+        told.contains("goes on") && told.contains(&format!("`patchctl operations watch {}`", operation.name)),
+        "{told}"
+    );
+    assert_eq!(user.world.finish(&operation.name).await.state(), State::Succeeded);
+
+    let lines = user.gets(&["operations", "watch", &operation.name, "-o", "json"]).await;
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(first["snapshot"]["patchOperation"]["state"], "STATE_SUCCEEDED", "{lines}");
+    let list = user.gets(&["operations", "--watch"]).await;
+    assert!(list.contains("SUCCEEDED"), "{list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_goes_through_all_its_steps_and_patches_the_instances() {
+    let user = User::new(World::showcase().await).await;
+    user.runs(&["walk"]).await.refused(2, &["add --yes to run through"]);
+    let walk = user.gets(&["walk", "--yes"]).await;
+    for step in ["1. ", "2. ", "3. ", "4. ", "5. ", "6. ", "7. ", "The history"] {
+        assert!(walk.lines().any(|line| line.starts_with(step)), "step {step} is missing: {walk}");
+    }
+    for command in
+        ["readiness", "baselines get", "groups attach walk", "groups add walk", "scan --group walk", "report"]
+    {
+        assert!(walk.contains(&format!("$ patchctl {command}")), "{command} is not told: {walk}");
+    }
+    // Wrong turns that the fleet holds ready are shown with their names.
+    for finding in ["NOT_RUNNING", "NOT_MANAGED", "AGENT_OFFLINE", "TAG_KEY_WRONG"] {
+        assert!(walk.contains(finding), "{finding}: {walk}");
+    }
+    let members = user.json(&["instances", "--group", "walk", "-o", "json"]).await;
+    let members = members["instances"].as_array().unwrap();
+    assert_eq!(members.len(), 3);
+    for member in members {
+        let id = member["instanceId"].as_str().unwrap();
+        assert_eq!((user.world.account().installs(id), user.world.account().missing(id)), (1, 0), "{id}");
+    }
+}
+
+// === wrong turns ===
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_turns_are_told_with_what_to_do_and_an_exit_code() {
+    let world = World::start().await;
+    let misspelt = world.account().add_nodes(1).tagged("patch group", "web").create().remove(0);
+    let stopped = world.account().add_nodes(1).in_group("idle").stopped().create().remove(0);
+    let user = User::new(world).await;
+    user.runs(&["scan", "--group", "web"]).await.refused(
+        3,
+        &["NO_TARGETS", "`patch group` = `web`", &misspelt, "`patchctl groups add GROUP INSTANCE` write the tag"],
+    );
+    user.runs(&["scan", "--group", "idle"]).await.refused(3, &["NOT_RUNNING", &stopped, "next:  start the instances"]);
+    user.runs(&["baselines", "get", "pb-0123456789abcdef0"]).await.refused(3, &["next:  `patchctl baselines` lists"]);
+    user.runs(&["operatoins"]).await.refused(2, &["similar subcommand", "'operations'"]);
+    let nowhere = user.runs(&["groups", "get", "web", "--region", "-"]).await;
+    nowhere.refused(2, &["exactly one location", "--account and --region"]);
+    let nobody = user.runs(&["instances", "--server", "http://127.0.0.1:1"]).await;
+    nobody.refused(4, &["no patchplane answers at http://127.0.0.1:1", "patchplane serve --simulated"]);
+    let unready = user.runs(&["readiness", &stopped]).await;
+    assert_eq!(unready.code, 1, "{unready:?}");
+    assert!(unready.stdout.contains("NOT_RUNNING"), "{unready:?}");
+}
+
+// === without a server ===
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_says_what_the_command_line_does_not() {
+    let (user, nodes) = User::with_web().await;
+    let config = format!(
+        "[profiles.sim]\nserver = {:?}\naccount = {ACCOUNT:?}\nregion = {REGION:?}\noutput = \"json\"\n\
+         [profiles.tokyo]\ntime_zone = \"Asia/Tokyo\"\n",
+        user.server
+    );
+    user.writes_config(&config);
+    let bare = |line: &[&str]| {
+        let mut command = user.command(line);
+        command.env_remove("PATCHPLANE_SERVER").env_remove("PATCHPLANE_ACCOUNT").env_remove("PATCHPLANE_REGION");
+        command
+    };
+    let listed = user.lets(bare(&["instances", "--profile", "sim"])).await;
+    let json: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(json["instances"][0]["name"], format!("{PARENT}/instances/{}", nodes[0]));
+    let mut by_environment = bare(&["groups", "get", "web", "-o", "table"]);
+    by_environment.env("PATCHCTL_PROFILE", "sim");
+    assert!(user.lets(by_environment).await.stdout.starts_with("Patch group"));
+
+    let profiles = user.gets(&["profiles", "--profile", "tokyo"]).await;
+    let used = profiles.lines().find(|line| line.contains("in use")).unwrap();
+    assert!(used.starts_with("tokyo") && used.contains("Asia/Tokyo"), "{profiles}");
+    user.runs(&["instances", "--profile", "tokio"]).await.refused(2, &["did you mean \"tokyo\"?"]);
+    user.writes_config(&config.replace("time_zone", "timezone"));
+    user.runs(&["instances"]).await.refused(2, &["config.toml", "did you mean \"time_zone\"?"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completions_man_pages_and_help_need_no_server() {
+    let user = User::new(World::start().await).await;
+    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef patchctl"), ("fish", "complete -c patchctl")] {
+        let script = user.gets(&["completions", shell]).await;
+        assert!(script.contains(word) && script.contains("readiness"), "{shell}");
+    }
+    let page = user.gets(&["man"]).await;
+    assert!(page.contains(".TH patchctl 1") && page.contains("130"), "{page}");
+    let folder = user.home.path().join("man1");
+    user.gets(&["man", "--to", folder.to_str().unwrap()]).await;
+    for page in ["patchctl.1", "patchctl-install.1", "patchctl-operations-watch.1"] {
+        assert!(folder.join(page).exists(), "{page}");
+    }
+    let help = user.gets(&["--help"]).await;
+    assert!(help.contains("Exit codes:") && help.contains("  130  "), "{help}");
+    assert!(user.gets(&["install", "--help"]).await.contains("Examples:"));
+}
