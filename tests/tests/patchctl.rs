@@ -284,7 +284,10 @@ async fn wrong_turns_are_told_with_what_to_do_and_an_exit_code() {
     let world = World::start().await;
     let misspelt = world.account().add_nodes(1).tagged("patch group", "web").create().remove(0);
     let stopped = world.account().add_nodes(1).in_group("idle").stopped().create().remove(0);
+    world.account().add_nodes(1).in_group("bare").create();
     let user = User::new(world).await;
+    let bare = user.runs(&["scan", "--group", "bare"]).await;
+    assert!(bare.stderr.contains("the group `bare` has no baseline for AMAZON_LINUX_2"), "{bare:?}");
     user.runs(&["scan", "--group", "web"]).await.refused(
         3,
         &["NO_TARGETS", "`patch group` = `web`", &misspelt, "`patchctl groups add GROUP INSTANCE` write the tag"],

@@ -77,7 +77,7 @@ impl App {
         if new.mutation.validate_only {
             let now = self.clock.now();
             let targets = resolve::resolve(self.aws(&new.location)?, &new.spec, now).await?;
-            let plan = resolve::plan(&new.location, &new.spec, &targets);
+            let plan = self.plan(&new, &targets).await?;
             let listed = listed(self.operation(who, &new, State::Running, now), &targets);
             return Ok(Created { listed, plan, replayed: false, exists: false });
         }
@@ -94,7 +94,7 @@ impl App {
             Ok(targets) => (State::Running, targets?),
             Err(_) => (State::Resolving, Vec::new()),
         };
-        let plan = resolve::plan(&new.location, &new.spec, &targets);
+        let plan = self.plan(&new, &targets).await?;
         if state == State::Running {
             expect_plan(&new.mutation, &plan)?;
         }
@@ -115,6 +115,13 @@ impl App {
         tracing::info!(operation.id = %operation.id, targets = plan.target_count, "operation accepted");
         self.engine.start(operation.id);
         Ok(Created { listed: listed(operation, &targets), plan, replayed: false, exists: true })
+    }
+
+    /// What the operation does to these targets, and what its caller should know besides.
+    async fn plan(&self, new: &NewPatchOperation, targets: &[Target]) -> Result<Plan> {
+        let mut plan = resolve::plan(&new.location, &new.spec, targets);
+        plan.notices.extend(resolve::groups_without_baseline(self.aws(&new.location)?, &new.spec, targets).await);
+        Ok(plan)
     }
 
     async fn replay(&self, who: &Caller, mutation: &Mutation) -> Result<Created> {

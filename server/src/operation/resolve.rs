@@ -12,7 +12,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use patchplane_aws::{Aws, NodeFilter, VmFilter};
-use patchplane_rules::{GROUP_TAG_KEYS, InstanceId, Location, PowerState, Sighting, VirtualMachine};
+use patchplane_rules::{GROUP_TAG_KEYS, InstanceId, Location, PatchGroupName, PowerState, Sighting, VirtualMachine};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most tags named in a refusal.
@@ -158,6 +158,31 @@ pub(crate) fn plan(location: &Location, spec: &Spec, targets: &[Target]) -> Plan
         notices.push(Notice { code: "LEFT_OUT", message });
     }
     Plan { changes, notices, target_count }
+}
+
+/// Groups that were named and have no baseline for any of these targets: the defaults apply there, silently. When AWS does
+/// not say what is registered, neither do we: it is a courtesy, and nothing hangs on it.
+pub(crate) async fn groups_without_baseline(aws: &Aws, spec: &Spec, targets: &[Target]) -> Vec<Notice> {
+    let groups = &spec.targets.patch_groups;
+    let systems: BTreeSet<_> = targets.iter().filter_map(|target| target.operating_system.as_ref()).collect();
+    if groups.is_empty() || systems.is_empty() {
+        return Vec::new();
+    }
+    let Ok(mappings) = aws.group_mappings().await else { return Vec::new() };
+    let has_one = |group: &PatchGroupName| {
+        mappings.iter().any(|mapping| mapping.group == *group && systems.contains(&mapping.baseline.operating_system))
+    };
+    let names: Vec<&str> = systems.iter().map(|system| system.as_str()).collect();
+    let without = groups.iter().filter(|group| !has_one(group));
+    without
+        .map(|group| Notice {
+            code: "GROUP_WITHOUT_BASELINE",
+            message: format!(
+                "the group `{group}` has no baseline for {}, so that the default applies; AttachBaseline gives it one",
+                names.join(" or ")
+            ),
+        })
+        .collect()
 }
 
 #[cfg(test)]
