@@ -4,8 +4,11 @@ use crate::{
     Error, Result, Retry,
     api::{
         self, baseline_service_client::BaselineServiceClient, compliance_service_client::ComplianceServiceClient,
-        instance_service_client::InstanceServiceClient, patch_group_service_client::PatchGroupServiceClient,
+        instance_service_client::InstanceServiceClient,
+        maintenance_window_service_client::MaintenanceWindowServiceClient,
+        patch_group_service_client::PatchGroupServiceClient,
         patch_operation_service_client::PatchOperationServiceClient,
+        patch_schedule_service_client::PatchScheduleServiceClient,
     },
 };
 use std::time::Duration;
@@ -91,6 +94,16 @@ impl Client {
     pub fn patch_operations(&self) -> PatchOperationServiceClient<Channel> {
         PatchOperationServiceClient::new(self.channel.clone())
     }
+
+    /// The bare stub of MaintenanceWindowService: no retries, no deadline.
+    pub fn maintenance_windows(&self) -> MaintenanceWindowServiceClient<Channel> {
+        MaintenanceWindowServiceClient::new(self.channel.clone())
+    }
+
+    /// The bare stub of PatchScheduleService: no retries, no deadline.
+    pub fn patch_schedules(&self) -> PatchScheduleServiceClient<Channel> {
+        PatchScheduleServiceClient::new(self.channel.clone())
+    }
 }
 
 /// Writes one method for each unary call: with deadline and retries, and for mutations with a `request_id`.
@@ -144,6 +157,14 @@ calls! {
     patch_operations: get_patch_operation(GetPatchOperationRequest) -> GetPatchOperationResponse, read;
     patch_operations: wait_patch_operation(WaitPatchOperationRequest) -> WaitPatchOperationResponse, wait;
     patch_operations: get_step_output(GetStepOutputRequest) -> GetStepOutputResponse, read;
+    maintenance_windows: get_maintenance_window(GetMaintenanceWindowRequest) -> GetMaintenanceWindowResponse, read;
+    maintenance_windows: get_execution(GetExecutionRequest) -> GetExecutionResponse, read;
+    maintenance_windows: preview_schedule(PreviewScheduleRequest) -> PreviewScheduleResponse, read;
+    patch_schedules: create_patch_schedule(CreatePatchScheduleRequest) -> CreatePatchScheduleResponse, mutation;
+    patch_schedules: get_patch_schedule(GetPatchScheduleRequest) -> GetPatchScheduleResponse, read;
+    patch_schedules: update_patch_schedule(UpdatePatchScheduleRequest) -> UpdatePatchScheduleResponse, mutation;
+    patch_schedules: skip_next_run(SkipNextRunRequest) -> SkipNextRunResponse, mutation;
+    patch_schedules: delete_patch_schedule(DeletePatchScheduleRequest) -> DeletePatchScheduleResponse, mutation;
 }
 
 /// Writes one method for each page of a list, for the streams to use.
@@ -168,6 +189,11 @@ pages! {
     patch_operations: list_patch_operations as operations_page(ListPatchOperationsRequest) -> ListPatchOperationsResponse;
     patch_operations: list_patch_operation_targets as targets_page(ListPatchOperationTargetsRequest)
         -> ListPatchOperationTargetsResponse;
+    maintenance_windows: list_maintenance_windows as windows_page(ListMaintenanceWindowsRequest)
+        -> ListMaintenanceWindowsResponse;
+    maintenance_windows: list_executions as executions_page(ListExecutionsRequest) -> ListExecutionsResponse;
+    maintenance_windows: list_upcoming_runs as upcoming_page(ListUpcomingRunsRequest) -> ListUpcomingRunsResponse;
+    patch_schedules: list_patch_schedules as schedules_page(ListPatchSchedulesRequest) -> ListPatchSchedulesResponse;
 }
 
 // === impl Builder ===

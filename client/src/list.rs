@@ -95,6 +95,14 @@ lists! {
     list_instance_patches(ListInstancePatchesRequest) -> InstancePatch by patches_page.patches;
     /// Lists an operation's targets by instance id.
     list_patch_operation_targets(ListPatchOperationTargetsRequest) -> PatchOperationTarget by targets_page.targets;
+    /// Lists maintenance windows, without targets and tasks; `parent` may use `-`.
+    list_maintenance_windows(ListMaintenanceWindowsRequest) -> MaintenanceWindow by windows_page.maintenance_windows, unreachable;
+    /// Lists the runs of a maintenance window, newest first.
+    list_executions(ListExecutionsRequest) -> Execution by executions_page.executions;
+    /// Lists patch schedules; `parent` may use `-`.
+    list_patch_schedules(ListPatchSchedulesRequest) -> PatchSchedule by schedules_page.patch_schedules, unreachable;
+    /// Lists the runs to come of all maintenance windows, by time within a location; `parent` may use `-`.
+    list_upcoming_runs(ListUpcomingRunsRequest) -> WindowRun by upcoming_page.runs, unreachable;
 }
 
 #[cfg(test)]

@@ -68,6 +68,16 @@ impl Location {
         format!("{self}/patchOperations/{ulid}")
     }
 
+    /// The name of a maintenance window, from its id `mw-…`.
+    pub fn maintenance_window(&self, id: &str) -> String {
+        format!("{self}/maintenanceWindows/{id}")
+    }
+
+    /// The name of a patch schedule, from the id of its window `mw-…`.
+    pub fn patch_schedule(&self, id: &str) -> String {
+        format!("{self}/patchSchedules/{id}")
+    }
+
     /// The location of any resource, from the resource's name.
     pub fn of(name: &str) -> Option<Self> {
         let mut segments = name.split('/');

@@ -35,6 +35,9 @@ pub enum Action {
     InstallPatches,
     ReadPatchOperations,
     ReadStepOutput,
+    ReadMaintenanceWindows,
+    ReadPatchSchedules,
+    ChangePatchSchedules,
 }
 
 /// Who may do what. For the present everybody who reaches the server may do everything: it listens on loopback only.
@@ -108,6 +111,9 @@ impl Action {
             Self::InstallPatches => "install patches",
             Self::ReadPatchOperations => "read patch operations",
             Self::ReadStepOutput => "read step output",
+            Self::ReadMaintenanceWindows => "read maintenance windows",
+            Self::ReadPatchSchedules => "read patch schedules",
+            Self::ChangePatchSchedules => "change patch schedules",
         }
     }
 }

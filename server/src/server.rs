@@ -23,6 +23,7 @@ impl Server {
     pub async fn start(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> anyhow::Result<Self> {
         let app = Arc::new(App::new(clock, locations, store)?);
         let (routes, health) = grpc::routes(Arc::clone(&app))?;
+        app.recover_schedules().await?;
         let recovered = app.engine().recover().await?;
         if recovered > 0 {
             tracing::info!(operations = recovered, "unfinished operations go on");

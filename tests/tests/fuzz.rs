@@ -3,9 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use bytes::{Buf as _, BufMut as _};
+use futures::TryStreamExt as _;
 use patchplane_client::{
     Listing,
-    api::{AddInstancesRequest, ListPatchOperationsRequest},
+    api::{
+        AddInstancesRequest, CreatePatchScheduleRequest, ListExecutionsRequest, ListPatchOperationsRequest,
+        PatchSchedule, PreviewScheduleRequest, Recurrence, TimeOfDay, UpdatePatchScheduleRequest, patch_operation,
+        patch_schedule, recurrence,
+    },
 };
 use patchplane_tests::{PARENT, World, install};
 use prost::Message as _;
@@ -13,7 +18,7 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 use tonic::{
     Code, Request, Status,
     client::Grpc,
@@ -145,6 +150,11 @@ impl Generator {
             }
             ("GetInstance" | "CheckReadiness" | "ListInstancePatches", _) => "/instances/",
             ("GetStepOutput", _) => "/steps/",
+            ("GetPatchSchedule" | "UpdatePatchSchedule" | "SkipNextRun" | "DeletePatchSchedule", _) => {
+                "/patchSchedules/"
+            }
+            ("GetMaintenanceWindow" | "ListExecutions", _) => "/maintenanceWindows/",
+            ("GetExecution", _) => "/executions/",
             ("GetPatchOperation" | "WatchPatchOperation" | "WaitPatchOperation" | "ListPatchOperationTargets", _) => {
                 "/patchOperations/"
             }
@@ -166,6 +176,9 @@ impl Generator {
                 "page_token" | "resume_token" | "expected_plan" | "etag" => text.is_empty(),
                 "operating_system" => *text == "AMAZON_LINUX_2" || text.is_empty(),
                 "state" => *text == "Missing" || text.is_empty(),
+                "time_zone" => *text == "Asia/Tokyo" || text.is_empty(),
+                "expression" => text.contains('('),
+                "paths" => *text == "enabled" || *text == "skipped_until",
                 "patch_group" | "patch_groups" => *text == "web" || *text == "db",
                 _ => true,
             };
@@ -206,7 +219,27 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
     // One that goes on, besides the one that has ended.
     let running = world.client.create_patch_operation(install("web")).await.unwrap().patch_operation.unwrap().name;
     world.settle().await;
+    let schedule = world.client.create_patch_schedule(nightly()).await.unwrap().patch_schedule.unwrap();
+    // It has run once.
+    for _ in 0..24 * 6 {
+        world.simulation.clock().advance(Duration::from_secs(600));
+        world.settle().await;
+    }
+    let parent = schedule.maintenance_window.clone();
+    let request = ListExecutionsRequest { parent, ..Default::default() };
+    let executions: Vec<_> = world.client.list_executions(request).try_collect().await.unwrap();
     let known = [
+        schedule.name.clone(),
+        format!("{PARENT}/patchSchedules/mw-00000000000000000"),
+        schedule.maintenance_window.clone(),
+        format!("{PARENT}/maintenanceWindows/mw-00000000000000000"),
+        executions[0].name.clone(),
+        format!("{}/executions/6f1c9c1e-3f0a-4e2b-9d6e-0f4f0c8c3a11", schedule.maintenance_window),
+        "Asia/Tokyo".to_owned(),
+        "cron(0 3 ? * * *)".to_owned(),
+        "rate(1 day)".to_owned(),
+        "enabled".to_owned(),
+        "skipped_until".to_owned(),
         PARENT.to_owned(),
         "accounts/-/regions/-".to_owned(),
         "accounts/444455556666/regions/eu-central-1".to_owned(),
@@ -261,6 +294,14 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
                 message = DynamicMessage::decode(method.input(), right.as_slice()).unwrap();
                 generator.change(&mut message);
             }
+            if let Some(right) = right(method.name(), &schedule).filter(|_| round % 2 == 0) {
+                message = DynamicMessage::decode(method.input(), right.as_slice()).unwrap();
+                generator.change(&mut message);
+            }
+            if method.name() == "CreatePatchSchedule" && round >= 6 {
+                // An account has few windows, and lists look into each.
+                message.set_field_by_name("validate_only", Value::Bool(true));
+            }
             if method.name() == "WaitPatchOperation" {
                 // What really waits, waits in real time: none at all, or for a time that is refused.
                 let seconds = [0, -1, 61, i64::MAX, i64::MIN][round % 5];
@@ -296,6 +337,38 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
         let ended = world.finish(&operation.name).await;
         assert!(!ended.explanation.is_empty(), "{ended:?}");
     }
+}
+
+/// A request about a schedule that is right, for methods whose random ones hardly ever are.
+fn right(method: &str, schedule: &PatchSchedule) -> Option<Vec<u8>> {
+    let recurrence = nightly().patch_schedule.unwrap().recurrence;
+    let name = schedule.name.clone();
+    Some(match method {
+        "CreatePatchSchedule" => nightly().encode_to_vec(),
+        "UpdatePatchSchedule" => {
+            let patch_schedule = Some(PatchSchedule { name, recurrence, ..Default::default() });
+            UpdatePatchScheduleRequest { patch_schedule, ..Default::default() }.encode_to_vec()
+        }
+        "PreviewSchedule" => {
+            let time_zone = "Asia/Tokyo".to_owned();
+            PreviewScheduleRequest { recurrence, time_zone, ..Default::default() }.encode_to_vec()
+        }
+        _ => return None,
+    })
+}
+
+/// A schedule that scans each night.
+fn nightly() -> CreatePatchScheduleRequest {
+    let time = Some(TimeOfDay { hours: 3, ..Default::default() });
+    let schedule = PatchSchedule {
+        display_name: "web-nightly".to_owned(),
+        kind: patch_operation::Kind::Scan.into(),
+        targets: Some(patch_schedule::Targets { patch_groups: vec!["web".to_owned()], ..Default::default() }),
+        recurrence: Some(Recurrence { kind: Some(recurrence::Kind::Daily(recurrence::Daily { time })) }),
+        time_zone: "Asia/Tokyo".to_owned(),
+        ..Default::default()
+    };
+    CreatePatchScheduleRequest { parent: PARENT.to_owned(), patch_schedule: Some(schedule), ..Default::default() }
 }
 
 fn duration(pool: &DescriptorPool, seconds: i64) -> DynamicMessage {

@@ -4,9 +4,11 @@ pub mod baselines;
 pub mod compliance;
 pub mod instances;
 mod locations;
+pub mod maintenance_windows;
 mod mutations;
 pub mod patch_groups;
 pub mod patch_operations;
+pub mod patch_schedules;
 mod seal;
 pub mod watch;
 

@@ -13,7 +13,7 @@ use std::{sync::PoisonError, time::Duration};
 /// What a mutation's request id tells before anything is done.
 pub(super) enum Begun<'a> {
     /// Done before; nothing is to be done. Names the resource.
-    Replay,
+    Replay(String),
     /// To be done, by us alone while this is held.
     Go(InProgress<'a>),
 }
@@ -23,6 +23,8 @@ pub(super) struct InProgress<'a> {
     app: &'a App,
     key: RequestKey,
     recorded: bool,
+    /// What was meant to be done, as the first attempt recorded it.
+    intent: Option<String>,
 }
 
 impl App {
@@ -37,17 +39,29 @@ impl App {
             });
         }
         // From here on, dropping it lets others in again.
-        let mut progress = InProgress { app: self, key, recorded: false };
+        let mut progress = InProgress { app: self, key, recorded: false, intent: None };
         match self.store.request(&progress.key).await? {
             Some(record) if record.fingerprint != mutation.fingerprint => {
                 Err(Error::RequestIdReused { request_id: mutation.request_id.to_string() })
             }
-            Some(record) if record.resource.is_some() => Ok(Begun::Replay),
             found => {
                 progress.recorded = found.is_some();
-                Ok(Begun::Go(progress))
+                let (resource, intent) = found.map(|record| (record.resource, record.intent)).unwrap_or_default();
+                progress.intent = intent;
+                match resource {
+                    Some(resource) => Ok(Begun::Replay(resource)),
+                    None => Ok(Begun::Go(progress)),
+                }
             }
         }
+    }
+}
+
+impl App {
+    /// Takes up a request that an earlier process left open.
+    pub(super) fn resume(&self, key: RequestKey) -> InProgress<'_> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        InProgress { app: self, key, recorded: true, intent: None }
     }
 }
 
@@ -70,6 +84,23 @@ impl InProgress<'_> {
             self.recorded = true;
         }
         Ok(())
+    }
+
+    /// The same with what is meant, so that whoever goes on after a crash does exactly that.
+    pub(super) async fn record_intent(&mut self, mutation: &Mutation, intent: &str) -> Result<()> {
+        if !self.recorded {
+            let mut tx = self.app.store.begin().await?;
+            tx.put_request(&self.key, &mutation.fingerprint, None, self.app.clock.now()).await?;
+            tx.put_intent(&self.key, intent).await?;
+            tx.commit().await?;
+            self.recorded = true;
+        }
+        Ok(())
+    }
+
+    /// What the attempt that was cut short meant to do.
+    pub(super) fn intent(&self) -> Option<&str> {
+        self.intent.as_deref()
     }
 
     /// Records the outcome, after the last effect.

@@ -83,7 +83,7 @@ impl App {
         }
         match self.begin(who, "CreatePatchOperation", &new.mutation).await? {
             Begun::Go(progress) => self.submit(who, new, progress).await,
-            Begun::Replay => self.replay(who, &new.mutation).await,
+            Begun::Replay(_) => self.replay(who, &new.mutation).await,
         }
     }
 

@@ -4,6 +4,7 @@ pub mod group_tags;
 pub mod name;
 pub mod operation;
 pub mod page;
+pub mod patch_schedule;
 pub mod plan;
 pub mod readiness;
 pub mod remedy;

@@ -1,6 +1,8 @@
 //! Resource names: `accounts/{account}/regions/{region}/…`, parsed once.
 
-use patchplane_rules::{AccountId, BaselineId, InstanceId, Invalid, Location, PatchGroupName, Region};
+use patchplane_rules::{
+    AccountId, BaselineId, InstanceId, Invalid, Location, PatchGroupName, Region, WindowExecutionId, WindowId,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::fmt;
 use ulid::Ulid;
@@ -36,6 +38,26 @@ pub struct InstanceName {
 pub struct OperationName {
     pub location: Location,
     pub id: OperationId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowName {
+    pub location: Location,
+    pub id: WindowId,
+}
+
+/// One run of a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionName {
+    pub window: WindowName,
+    pub id: WindowExecutionId,
+}
+
+/// A schedule is a window, and has its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleName {
+    pub location: Location,
+    pub id: WindowId,
 }
 
 /// A step of a command on one target of an operation.
@@ -141,6 +163,37 @@ impl InstanceName {
     }
 }
 
+impl WindowName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, id] = ids(field, text, ["accounts", "regions", "maintenanceWindows"])?;
+        let id = id.parse().map_err(|invalid| at(field, invalid))?;
+        Ok(Self { location: location(field, account, region)?, id })
+    }
+}
+
+impl ExecutionName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, window, id] =
+            ids(field, text, ["accounts", "regions", "maintenanceWindows", "executions"])?;
+        let window = window.parse().map_err(|invalid| at(field, invalid))?;
+        let id = id.parse().map_err(|invalid| at(field, invalid))?;
+        Ok(Self { window: WindowName { location: location(field, account, region)?, id: window }, id })
+    }
+}
+
+impl ScheduleName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, id] = ids(field, text, ["accounts", "regions", "patchSchedules"])?;
+        let id = id.parse().map_err(|invalid| at(field, invalid))?;
+        Ok(Self { location: location(field, account, region)?, id })
+    }
+
+    /// The window that it is made of.
+    pub fn window(&self) -> WindowName {
+        WindowName { location: self.location.clone(), id: self.id.clone() }
+    }
+}
+
 fn operation_id(field: &str, text: &str) -> Result<OperationId, Invalid> {
     Ulid::from_string(text)
         .ok()
@@ -203,6 +256,24 @@ impl fmt::Display for InstanceName {
 impl fmt::Display for OperationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/patchOperations/{}", self.location, self.id)
+    }
+}
+
+impl fmt::Display for WindowName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/maintenanceWindows/{}", self.location, self.id)
+    }
+}
+
+impl fmt::Display for ExecutionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/executions/{}", self.window, self.id)
+    }
+}
+
+impl fmt::Display for ScheduleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/patchSchedules/{}", self.location, self.id)
     }
 }
 

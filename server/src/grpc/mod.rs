@@ -4,8 +4,11 @@ mod baselines;
 mod compliance;
 mod convert;
 mod instances;
+mod maintenance_windows;
 mod patch_groups;
 mod patch_operations;
+mod patch_schedules;
+mod recurrence;
 mod status;
 
 use crate::{
@@ -23,12 +26,14 @@ use tower::ServiceBuilder;
 const MAX_REQUEST: usize = 1 << 20;
 
 /// The names of all services, as health and reflection know them.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 7] = [
     "patchplane.v1.BaselineService",
     "patchplane.v1.PatchGroupService",
     "patchplane.v1.InstanceService",
     "patchplane.v1.ComplianceService",
     "patchplane.v1.PatchOperationService",
+    "patchplane.v1.MaintenanceWindowService",
+    "patchplane.v1.PatchScheduleService",
 ];
 
 /// Implements every service over the use-cases.
@@ -80,6 +85,8 @@ pub(crate) fn routes(app: Arc<App>) -> Result<(Routes, Health), tonic_reflection
         .add_service(service!(pb::instance_service_server::InstanceServiceServer<Api>))
         .add_service(service!(pb::compliance_service_server::ComplianceServiceServer<Api>))
         .add_service(service!(pb::patch_operation_service_server::PatchOperationServiceServer<Api>))
+        .add_service(service!(pb::maintenance_window_service_server::MaintenanceWindowServiceServer<Api>))
+        .add_service(service!(pb::patch_schedule_service_server::PatchScheduleServiceServer<Api>))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

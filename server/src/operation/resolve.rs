@@ -43,7 +43,7 @@ pub(crate) async fn resolve(aws: &Aws, spec: &Spec, now: Timestamp) -> Result<Ve
 }
 
 /// The union of what is named, exclusions included: they are shown as left out.
-async fn candidates(aws: &Aws, selection: &TargetSelection) -> Result<BTreeSet<InstanceId>> {
+pub(crate) async fn candidates(aws: &Aws, selection: &TargetSelection) -> Result<BTreeSet<InstanceId>> {
     let mut ids: BTreeSet<InstanceId> = selection.instance_ids.iter().cloned().collect();
     if selection.all_managed {
         ids.extend(aws.nodes(&NodeFilter::All).await?.into_iter().map(|node| node.id));
@@ -105,7 +105,7 @@ async fn no_targets(aws: &Aws, selection: &TargetSelection, left_out: &[Target])
 }
 
 /// Tags that look like what was asked for: a key that is nearly the group's, or a value that is nearly the group.
-fn near_misses(vms: &[VirtualMachine], selection: &TargetSelection) -> Vec<String> {
+pub(crate) fn near_misses(vms: &[VirtualMachine], selection: &TargetSelection) -> Vec<String> {
     let mut wanted: Vec<(String, String)> = selection.tags.clone();
     for group in &selection.patch_groups {
         wanted.push((GROUP_TAG_KEYS[0].to_owned(), group.to_string()));

@@ -22,12 +22,14 @@ pub struct RequestRecord {
     pub fingerprint: Fingerprint,
     /// The resource it made or changed; `None` while under way, or after a crash in its midst.
     pub resource: Option<String>,
+    /// What it means to do, where more is needed than the request to go on after a crash.
+    pub intent: Option<String>,
 }
 
 impl Store {
     pub async fn request(&self, key: &RequestKey) -> Result<Option<RequestRecord>> {
         let row = sqlx::query(
-            "SELECT fingerprint, resource FROM requests WHERE principal = ? AND method = ? AND request_id = ?",
+            "SELECT fingerprint, resource, intent FROM requests WHERE principal = ? AND method = ? AND request_id = ?",
         )
         .bind(&key.principal)
         .bind(key.method)
@@ -35,7 +37,31 @@ impl Store {
         .fetch_optional(self.readers()?)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(RequestRecord { fingerprint: Fingerprint(row.try_get(0)?), resource: row.try_get(1)? }))
+        Ok(Some(RequestRecord {
+            fingerprint: Fingerprint(row.try_get(0)?),
+            resource: row.try_get(1)?,
+            intent: row.try_get(2)?,
+        }))
+    }
+
+    /// The requests of a method that were cut short, with what they mean to do.
+    pub async fn open_intents(&self, method: &'static str) -> Result<Vec<(RequestKey, String)>> {
+        let rows = sqlx::query(
+            "SELECT principal, request_id, intent FROM requests \
+             WHERE method = ? AND resource IS NULL AND intent IS NOT NULL ORDER BY create_time",
+        )
+        .bind(method)
+        .fetch_all(self.readers()?)
+        .await?;
+        let mut open = Vec::new();
+        for row in rows {
+            let id: String = row.try_get(1)?;
+            // Only what parses is ever written.
+            if let Ok(id) = RequestId::parse(&id) {
+                open.push((RequestKey { principal: row.try_get(0)?, method, id }, row.try_get(2)?));
+            }
+        }
+        Ok(open)
     }
 }
 
@@ -64,6 +90,18 @@ impl Tx {
         .execute(&mut *self.tx)
         .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Adds what a request means to do, in the transaction that puts it.
+    pub async fn put_intent(&mut self, key: &RequestKey, intent: &str) -> Result<()> {
+        sqlx::query("UPDATE requests SET intent = ? WHERE principal = ? AND method = ? AND request_id = ?")
+            .bind(intent)
+            .bind(&key.principal)
+            .bind(key.method)
+            .bind(key.id.to_string())
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
     }
 
     /// Records the outcome of a request that was put without one.
