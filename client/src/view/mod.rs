@@ -7,6 +7,7 @@ mod operations;
 mod plan;
 mod progress;
 mod remedy;
+mod schedules;
 mod times;
 
 pub use baselines::rule_sentence;

@@ -11,7 +11,9 @@ mod output;
 mod pages;
 mod profiles;
 mod report;
+mod schedules;
 mod walk;
+mod windows;
 
 use args::Scope;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -37,6 +39,7 @@ Examples, against `patchplane serve --simulated`:
   patchctl report --group web --patches
   patchctl install --group web --reboot if-needed --concurrency 25%
   patchctl operations --watch                    everything that is and was done
+  patchctl schedules preview --daily 03:00 --tz Asia/Tokyo
 
 Exit codes:
   0    all well
@@ -104,6 +107,10 @@ enum Command {
     Output(operations::Output),
     /// How far the fleet is from what its baselines approve.
     Report(report::Report),
+    /// Scanning and patching again and again, at times of your choice.
+    Schedules(schedules::Schedules),
+    /// Maintenance windows as AWS has them, what they ran and will run.
+    Windows(windows::Windows),
     /// An operator's first day, explained step by step; asks before each change.
     Walk(walk::Walk),
 }
@@ -138,6 +145,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { server, profile, output, color, tz, scope, command } = cli;
     color.apply();
+    let zone_said = tz.clone();
     let said = Said { server, profile, output, zone: tz, scope };
     let command = match command {
         Any::Served(command) => command,
@@ -146,7 +154,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Any::Local(Local::Man(command)) => return command.run(Cli::command()),
     };
     let Settings { server, scope, format, zone, .. } = Settings::read(said)?;
-    let context = Context { client: Client::connect(server).await?, scope, out: Out::new(format, zone)? };
+    let context =
+        Context { client: Client::connect(server).await?, scope, out: Out::new(format, zone)?.told_in(zone_said) };
     match command {
         Command::Instances(command) => command.run(&context).await,
         Command::Readiness(command) => command.run(&context).await,
@@ -157,6 +166,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Operations(command) => command.run(&context).await,
         Command::Output(command) => command.run(&context).await,
         Command::Report(command) => command.run(&context).await,
+        Command::Schedules(command) => Box::pin(command.run(&context)).await,
+        Command::Windows(command) => command.run(&context).await,
         Command::Walk(command) => command.run(&context).await,
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Out {
     format: Format,
     /// Set for JSON and YAML.
     descriptors: Option<DescriptorPool>,
+    /// The zone that was given on this command line, for commands that can do with it.
+    pub(crate) tz: Option<String>,
 }
 
 impl Out {
@@ -59,7 +61,11 @@ impl Out {
                 Some(DescriptorPool::decode(patchplane_proto::FILE_DESCRIPTOR_SET).map_err(internal)?)
             }
         };
-        Ok(Self { view: View::for_stdout().in_zone(zone), format, descriptors })
+        Ok(Self { view: View::for_stdout().in_zone(zone), format, descriptors, tz: None })
+    }
+
+    pub(crate) fn told_in(self, tz: Option<String>) -> Self {
+        Self { tz, ..self }
     }
 
     /// Whether messages are asked for and not tables: JSON, or YAML.
