@@ -22,6 +22,8 @@ pub(crate) struct Place {
     pub(crate) baselines: Vec<Baseline>,
     /// How many of its own were ever made; their ids come of it.
     pub(crate) baselines_made: u64,
+    /// The role of default host management, if it is on (S 10.2).
+    pub(crate) host_management: Option<String>,
     /// SSM's tags, by the id of what is tagged (S 11.1).
     pub(crate) tags: BTreeMap<String, BTreeMap<String, String>>,
     /// Operation and ClientToken to the request and its answer (S 3.1.9).
@@ -87,6 +89,7 @@ impl Place {
             nodes: BTreeMap::new(),
             baselines: predefined::baselines(region),
             baselines_made: 0,
+            host_management: None,
             tags: BTreeMap::new(),
             tokens: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -153,6 +156,7 @@ impl Place {
             && self.groups.is_empty()
             && self.commands.is_empty()
             && self.windows.is_empty()
+            && self.host_management.is_none()
             && self.baselines == predefined::baselines(&self.region)
     }
 

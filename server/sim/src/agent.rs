@@ -93,6 +93,9 @@ impl Place {
                 self.release(index, node_id, at, |invocation| invocation.close("Cancelled", "Cancelled"));
                 self.deliver_due(at);
             }
+            Phase::Scanning if !self.nodes.get(node_id).is_some_and(|node| node.platform.is_supported()) => {
+                self.finish(index, node_id, 146, String::new(), output::UNSUPPORTED.to_owned(), at);
+            }
             Phase::Scanning if run.overridden => {
                 self.finish(index, node_id, 160, String::new(), output::OVERRIDE.to_owned(), at);
             }

@@ -11,7 +11,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::read);
 pub(crate) const WINDOWS: [&str; 2] = ["WindowsServer2019", "WindowsServer2022"];
 
 struct Catalogue {
-    /// By AWS's product: `AmazonLinux2`, `AmazonLinux2023`, `WindowsServer2019`, `WindowsServer2022`.
+    /// By AWS's product, such as `AmazonLinux2` (the platforms of `platform.rs`).
     by_product: BTreeMap<&'static str, Vec<AvailablePatch>>,
     /// KB to the KBs that it replaces.
     supersedes: BTreeMap<String, Vec<String>>,
@@ -45,6 +45,8 @@ struct AdvisoryFile {
     #[serde(default, rename = "amazon-linux-2023")]
     amazon_linux_2023: Vec<Advisory>,
     #[serde(default)]
+    ubuntu: Vec<Advisory>,
+    #[serde(default)]
     windows: Vec<Advisory>,
 }
 
@@ -57,6 +59,8 @@ struct Advisory {
     severity: Option<String>,
     updated: Option<String>,
     cves: Vec<String>,
+    /// Ubuntu only.
+    product: Option<String>,
     #[serde(default)]
     packages: Vec<Package>,
     kb: Option<String>,
@@ -76,7 +80,7 @@ struct Package {
     epoch: String,
     version: String,
     release: String,
-    arch: String,
+    arch: Option<String>,
 }
 
 impl Catalogue {
@@ -85,6 +89,9 @@ impl Catalogue {
         let amazon_linux_2023 = parse(include_str!("../advisories/amazon-linux-2023.json")).advisories;
         let synthetic = parse(include_str!("../advisories/synthetic.json"));
         let windows = parse(include_str!("../advisories/windows.json"));
+        let rhel = parse(include_str!("../advisories/rhel.json")).advisories;
+        let mut ubuntu = parse(include_str!("../advisories/ubuntu.json")).advisories;
+        ubuntu.retain(|advisory| advisory.product.as_deref() == Some("Ubuntu 22.04 LTS"));
         let linux = |product: &str, real: &[Advisory], synthetic: &[Advisory]| -> Vec<AvailablePatch> {
             real.iter().chain(synthetic).flat_map(|advisory| of_packages(advisory, product)).collect()
         };
@@ -96,6 +103,8 @@ impl Catalogue {
             by_product: BTreeMap::from([
                 ("AmazonLinux2", linux("AmazonLinux2", &amazon_linux_2, &synthetic.amazon_linux_2)),
                 ("AmazonLinux2023", linux("AmazonLinux2023", &amazon_linux_2023, &synthetic.amazon_linux_2023)),
+                ("Ubuntu22.04", linux("Ubuntu22.04", &ubuntu, &synthetic.ubuntu)),
+                ("RedhatEnterpriseLinux8.6", linux("RedhatEnterpriseLinux8.6", &rhel, &[])),
                 ("WindowsServer2019", of_windows("WindowsServer2019")),
                 ("WindowsServer2022", of_windows("WindowsServer2022")),
             ]),
@@ -119,8 +128,13 @@ fn parse(text: &str) -> AdvisoryFile {
 
 /// A patch a package; what the notice says, its packages inherit (S 4.7.12).
 fn of_packages(advisory: &Advisory, product: &str) -> Vec<AvailablePatch> {
+    // The notices of Red Hat Enterprise Linux are for several releases; those of others are for one.
+    let red_hat = product.starts_with("RedhatEnterpriseLinux");
+    let packages = advisory.packages.iter().filter(|package| !red_hat || package.release.contains("el8"));
+    let bugfix = advisory.kind == "bugfix";
     let patch = |package: &Package| {
         let Package { name, epoch, version, release, arch } = package;
+        let arch = arch.as_deref().unwrap_or("x86_64");
         AvailablePatch {
             kb_id: format!("{name}.{arch}"),
             title: format!("{name}.{arch}:{epoch}:{version}-{release}"),
@@ -128,11 +142,12 @@ fn of_packages(advisory: &Advisory, product: &str) -> Vec<AvailablePatch> {
             epoch: epoch.clone(),
             version: version.clone(),
             release: release.clone(),
-            arch: arch.clone(),
+            arch: arch.to_owned(),
             product: product.to_owned(),
-            repository: "Core".to_owned(),
-            classification: if advisory.kind == "bugfix" { "Bugfix" } else { "Security" }.to_owned(),
-            severity: advisory.severity.clone().unwrap_or_default(),
+            repository: if product == "AmazonLinux2" { "Core" } else { "" }.to_owned(),
+            classification: if bugfix { "Bugfix" } else { "Security" }.to_owned(),
+            // Systems Manager's word for Red Hat's Moderate (the table of S 4.3.4).
+            severity: advisory.severity.clone().unwrap_or_default().replace("Moderate", "Medium"),
             advisory_ids: vec![advisory.id.clone()],
             cve_ids: advisory.cves.clone(),
             released: advisory.updated.as_deref().and_then(timestamp),
@@ -140,7 +155,30 @@ fn of_packages(advisory: &Advisory, product: &str) -> Vec<AvailablePatch> {
             ..AvailablePatch::default()
         }
     };
-    advisory.packages.iter().map(patch).collect()
+    let patches = packages.map(patch);
+    if product.starts_with("Ubuntu") { patches.map(|patch| of_apt(patch, bugfix)).collect() } else { patches.collect() }
+}
+
+/// What is different with apt: no dates (S 4.4.4), no classification but a priority, and only the security repository
+/// counts as a security source (S 4.7.4). No advisory tells priorities: these are made up. That the priority is shown
+/// as severity is unverified.
+fn of_apt(patch: AvailablePatch, bugfix: bool) -> AvailablePatch {
+    let required = ["libc", "libpam"].iter().any(|start| patch.name.starts_with(start));
+    let priority = if required { "Required" } else { "Optional" };
+    let AvailablePatch { name, epoch, version, release, .. } = &patch;
+    AvailablePatch {
+        kb_id: format!("{name}.amd64"),
+        title: format!("{name}.amd64:{epoch}:{version}-{release}"),
+        arch: "amd64".to_owned(),
+        repository: if bugfix { "jammy-updates" } else { "jammy-security" }.to_owned(),
+        classification: String::new(),
+        severity: priority.to_owned(),
+        priority: priority.to_owned(),
+        section: "misc".to_owned(),
+        released: None,
+        from_security_source: !bugfix,
+        ..patch
+    }
 }
 
 /// `None`: not for this product. The malicious-software tool names no product and is for all.
@@ -188,7 +226,10 @@ mod tests {
             ids.len()
         };
         assert_eq!((advisories("AmazonLinux2"), advisories("AmazonLinux2023")), (64, 16));
-        let undated = CATALOGUE.by_product.values().flatten().filter(|patch| patch.released.is_none());
+        // Ubuntu: 13, of which one is for 20.04, and a synthetic one; Red Hat: those with builds for RHEL 8.
+        assert_eq!((advisories("Ubuntu22.04"), advisories("RedhatEnterpriseLinux8.6")), (13, 11));
+        let windows = WINDOWS.iter().flat_map(|product| &CATALOGUE.by_product[product]);
+        let undated = windows.filter(|patch| patch.released.is_none());
         let mut undated: Vec<_> = undated.map(|patch| patch.kb_id.as_str()).collect();
         undated.dedup();
         assert_eq!(undated, ["KB4589208", "KB890830"]);

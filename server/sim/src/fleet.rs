@@ -4,10 +4,12 @@ use crate::{
     SimLocation,
     account::Place,
     dice::Dice,
-    node::{Agent, Node, Package, Platform, Report},
+    network::Network,
+    node::{Agent, LATEST_AGENT, Node, Package, Report},
+    platform::Platform,
 };
 use jiff::{SignedDuration, Timestamp};
-use patchplane_rules::{AvailablePatch, compare_versions, select};
+use patchplane_rules::{AvailablePatch, PatchState, compare_versions, select};
 use std::collections::BTreeMap;
 
 /// Nodes to be created: running, managed Amazon Linux 2 instances that lack nothing, unless told otherwise.
@@ -26,8 +28,21 @@ pub struct NodeBuilder {
     managed: bool,
     offline: bool,
     metadata_tags: bool,
-    scanned: bool,
+    hybrid: bool,
+    profile: bool,
+    network: Network,
+    agent_version: String,
+    past: Option<Past>,
+    past_days: Option<u64>,
     install_fails: bool,
+}
+
+/// How the run ended that left the node's patch state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Past {
+    Scan,
+    FailedInstall,
+    PendingReboot,
 }
 
 impl NodeBuilder {
@@ -45,7 +60,12 @@ impl NodeBuilder {
             managed: true,
             offline: false,
             metadata_tags: false,
-            scanned: false,
+            hybrid: false,
+            profile: true,
+            network: Network::default(),
+            agent_version: LATEST_AGENT.to_owned(),
+            past: None,
+            past_days: None,
             install_fails: false,
         }
     }
@@ -67,6 +87,60 @@ impl NodeBuilder {
         Self { platform: Platform::Windows2019, ..self }
     }
 
+    /// Its catalogue holds an update that replaces another.
+    pub fn windows_2022(self) -> Self {
+        Self { platform: Platform::Windows2022, ..self }
+    }
+
+    pub fn ubuntu(self) -> Self {
+        Self { platform: Platform::Ubuntu2204, ..self }
+    }
+
+    /// Red Hat Enterprise Linux 8.6.
+    pub fn rhel(self) -> Self {
+        Self { platform: Platform::Rhel8, ..self }
+    }
+
+    /// Bottlerocket, which Patch Manager cannot patch: its runs fail with exit code 146.
+    pub fn unsupported_os(self) -> Self {
+        Self { platform: Platform::Bottlerocket, ..self }
+    }
+
+    /// Of one's own data centre: an `mi-` node that EC2 does not know, tagged in Systems Manager.
+    pub fn hybrid(self) -> Self {
+        Self { hybrid: true, ..self }
+    }
+
+    /// No instance profile. It never registered, unless default host management is on or [`Self::offline`] says that
+    /// it once did.
+    pub fn without_profile(self) -> Self {
+        Self { profile: false, ..self }
+    }
+
+    /// In a subnet without a default route and without endpoints. It never registered, unless [`Self::offline`].
+    pub fn without_route(self) -> Self {
+        Self { network: Network::Isolated, ..self }
+    }
+
+    /// Its security group lets nothing out. It never registered, unless [`Self::offline`].
+    pub fn without_egress(self) -> Self {
+        Self { network: Network::Closed, ..self }
+    }
+
+    /// In a VPC without a default route that has endpoints for Systems Manager and S3.
+    pub fn behind_endpoints(self) -> Self {
+        Self { network: Network::Endpoints, ..self }
+    }
+
+    /// With the tag that Auto Scaling sets.
+    pub fn in_auto_scaling_group(self, name: &str) -> Self {
+        self.tagged("aws:autoscaling:groupName", name)
+    }
+
+    pub fn agent_version(self, version: &str) -> Self {
+        Self { agent_version: version.to_owned(), ..self }
+    }
+
     /// Tagged `Patch Group`, or `PatchGroup` where metadata tags forbid the space (S 5.2).
     pub fn in_group(self, group: &str) -> Self {
         Self { group: Some(group.to_owned()), ..self }
@@ -78,7 +152,8 @@ impl NodeBuilder {
     }
 
     /// How many patches that the default baseline approves now are not installed; at most what the catalogue holds
-    /// (about 100 for Amazon Linux 2, 40 for Amazon Linux 2023, 5 for Windows).
+    /// (about 100 for Amazon Linux 2, 40 for Amazon Linux 2023, 50 for Ubuntu, 12 for Red Hat Enterprise Linux, 5 for
+    /// Windows 2019).
     pub fn missing_patches(self, k: usize) -> Self {
         Self { missing: k, ..self }
     }
@@ -110,7 +185,22 @@ impl NodeBuilder {
 
     /// There is a patch state from a scan some hours ago.
     pub fn already_scanned(self) -> Self {
-        Self { scanned: true, ..self }
+        Self { past: self.past.or(Some(Past::Scan)), ..self }
+    }
+
+    /// The patch state is this old.
+    pub fn scanned_days_ago(self, days: u64) -> Self {
+        Self { past_days: Some(days), ..self.already_scanned() }
+    }
+
+    /// The patch state is of an installation in which the missing patches (at least one) failed.
+    pub fn last_run_failed(self) -> Self {
+        Self { past: Some(Past::FailedInstall), missing: self.missing.max(1), ..self }
+    }
+
+    /// The patch state is of an installation without a reboot, and a patch waits for one.
+    pub fn pending_reboot(self) -> Self {
+        Self { past: Some(Past::PendingReboot), ..self }
     }
 
     /// Every installation of a patch fails.
@@ -131,8 +221,8 @@ impl NodeBuilder {
                 let node = self.node(place, before + index, name, format!("r-0{launch}"), now);
                 let id = node.id.clone();
                 place.nodes.insert(id.clone(), node);
-                if self.scanned {
-                    scan_in_the_past(place, &id, now);
+                if let Some(past) = self.past {
+                    run_in_the_past(place, &id, now, past, self.past_days);
                 }
                 ids.push(id);
             }
@@ -149,26 +239,42 @@ impl NodeBuilder {
             let key = if self.metadata_tags { "PatchGroup" } else { "Patch Group" };
             tags.insert(key.to_owned(), group.clone());
         }
-        let id = format!("i-0{}", dice.hex(16));
+        let id = format!("{}-0{}", if self.hybrid { "mi" } else { "i" }, dice.hex(16));
         let launched = ago(dice.between(10 * 86_400, 300 * 86_400));
         let silent_since = match (self.running, self.offline) {
             (true, false) => None,
             _ => Some(ago(dice.between(3 * 3600, 9 * 3600))),
         };
+        let profile = self.managed && self.profile && !self.hybrid;
+        let role = place.host_management.clone().filter(|_| !profile && !self.hybrid);
+        let registers = self.hybrid || (self.network.reaches_aws() && (profile || role.is_some()));
+        let third = ordinal / 200 + if self.network == Network::Isolated { 16 } else { 0 };
         Node {
             id,
             name,
             platform: self.platform,
             reservation,
-            private_ip: format!("10.0.{}.{}", ordinal / 200, 10 + ordinal % 200),
+            private_ip: format!("{}.{third}.{}", self.network.prefix(), 10 + ordinal % 200),
             launched,
             running: self.running,
-            managed: self.managed,
+            hybrid: self.hybrid,
+            profile,
+            network: self.network,
+            role: role
+                .or_else(|| self.hybrid.then(|| "service-role/AmazonEC2RunCommandRoleForManagedInstances".into())),
+            managed: self.managed && (registers || self.offline),
             metadata_tags: self.metadata_tags,
             install_fails: self.install_fails,
             tags,
             packages: packages(place, self.platform, self.missing, &self.missing_named, now, &mut dice),
-            agent: Agent { started: launched, extra_ping: None, silent_since, lost: self.offline, busy_with: None },
+            agent: Agent {
+                started: launched,
+                extra_ping: None,
+                silent_since,
+                lost: self.offline,
+                busy_with: None,
+                version: self.agent_version.clone(),
+            },
             report: None,
             installs: 0,
             scans: 0,
@@ -234,21 +340,34 @@ fn packages(
     packages
 }
 
-/// Leaves the report of a scan that ended one to six hours ago.
-fn scan_in_the_past(place: &mut Place, id: &str, now: Timestamp) {
+/// Leaves the report of a run that ended one to six hours ago, or days.
+fn run_in_the_past(place: &mut Place, id: &str, now: Timestamp, past: Past, days: Option<u64>) {
     let mut dice = Dice::new(place.seed, &["earlier scan", id]);
-    let Some(found) = place.evaluate(id, now, &[]) else { return };
-    let ended = crate::clock::earlier(now, dice.between(3600, 6 * 3600));
+    let hours = dice.between(3600, 6 * 3600);
+    let ended = crate::clock::earlier(now, days.map_or(hours, |days| days * 86_400));
     let (snapshot_id, command_id) = (dice.uuid(), dice.uuid());
+    if past == Past::PendingReboot {
+        let before = place.evaluate(id, now, &[]);
+        let installed = before.iter().flat_map(|report| &report.rows).find(|row| row.state == PatchState::Installed);
+        if let (Some(row), Some(node)) = (installed, place.nodes.get_mut(id))
+            && let Some(package) = node.packages.get_mut(&row.kb_id)
+        {
+            (package.since_boot, package.installed) = (true, ended);
+        }
+    }
+    let missing = if past == Past::FailedInstall { place.missing(id, now) } else { Vec::new() };
+    let failed: Vec<_> = missing.into_iter().map(|(patch, _)| patch.title.clone()).collect();
+    let Some(found) = place.evaluate(id, now, &failed) else { return };
     if let Some(node) = place.nodes.get_mut(id) {
         node.report = Some(Report {
             patch_group: node.patch_group().to_owned(),
             snapshot_id,
             command_id,
-            operation: "Scan".to_owned(),
-            reboot_option: "NoReboot".to_owned(),
+            operation: if past == Past::Scan { "Scan" } else { "Install" }.to_owned(),
+            reboot_option: if past == Past::FailedInstall { "RebootIfNeeded" } else { "NoReboot" }.to_owned(),
             started: ended.saturating_sub(SignedDuration::from_secs(31)).unwrap_or(ended),
             ended,
+            last_no_reboot_install: (past == Past::PendingReboot).then_some(ended),
             ..found
         });
     }

@@ -22,6 +22,11 @@ impl SimLocation {
         NodeBuilder::new(self.clone(), n)
     }
 
+    /// Turns default host management on: nodes created from now on register without an instance profile, too (S 10.2).
+    pub fn use_host_management(&self, role: &str) {
+        self.with(|place| place.host_management = Some(role.to_owned()));
+    }
+
     /// How many Install commands the node's agent began: once a command, not again after its reboot.
     pub fn installs(&self, instance_id: &str) -> u32 {
         self.node(instance_id, |node| node.installs).unwrap_or(0)
@@ -83,6 +88,7 @@ pub(crate) fn state(place: &Place) -> Value {
         "nodes": place.nodes,
         "baselines": baselines,
         "tags": place.tags,
+        "host_management": place.host_management,
         "groups": groups,
         "commands": place.commands,
         "windows": place.windows,

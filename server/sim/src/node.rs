@@ -1,6 +1,6 @@
 //! A simulated node: an EC2 instance, its agent and its packages.
 
-use crate::catalogue;
+use crate::{catalogue, network::Network, platform::Platform};
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{AvailablePatch, GROUP_TAG_KEYS, PatchCounts, PatchState};
 use serde::Serialize;
@@ -9,12 +9,8 @@ use std::collections::BTreeMap;
 /// The agent reports every 5 minutes (S 10.1.8).
 const PING_EVERY: SignedDuration = SignedDuration::from_mins(5);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) enum Platform {
-    AmazonLinux2,
-    AmazonLinux2023,
-    Windows2019,
-}
+/// The agent's newest release.
+pub(crate) const LATEST_AGENT: &str = "3.3.1611.0";
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Node {
@@ -26,6 +22,13 @@ pub(crate) struct Node {
     pub(crate) private_ip: String,
     pub(crate) launched: Timestamp,
     pub(crate) running: bool,
+    /// Not of EC2: an `mi-` node (S 10.1.1).
+    pub(crate) hybrid: bool,
+    /// Has an instance profile.
+    pub(crate) profile: bool,
+    pub(crate) network: Network,
+    /// The host management role under which it registered, without a profile (S 10.2).
+    pub(crate) role: Option<String>,
     /// Registered with Systems Manager.
     pub(crate) managed: bool,
     /// Tags readable in instance metadata, so that keys may hold no space (S 12.7).
@@ -60,6 +63,7 @@ pub(crate) struct Agent {
     /// Since when it is not heard: offline, or its node reboots.
     pub(crate) silent_since: Option<Timestamp>,
     pub(crate) lost: bool,
+    pub(crate) version: String,
     /// The command that holds the package manager's lock.
     pub(crate) busy_with: Option<String>,
 }
@@ -97,53 +101,6 @@ pub(crate) struct ReportRow {
     pub(crate) cve_ids: Vec<String>,
     /// What the baseline makes of it: `CRITICAL` … `UNSPECIFIED` (S 4.4.8).
     pub(crate) compliance_level: String,
-}
-
-// === impl Platform ===
-
-impl Platform {
-    /// AWS's operating system, product, and what the agent reports: type, name, version (S 10.1.6, 10.1.9).
-    fn facts(self) -> [&'static str; 5] {
-        match self {
-            Self::AmazonLinux2 => ["AMAZON_LINUX_2", "AmazonLinux2", "Linux", "Amazon Linux", "2"],
-            Self::AmazonLinux2023 => ["AMAZON_LINUX_2023", "AmazonLinux2023", "Linux", "Amazon Linux", "2023"],
-            Self::Windows2019 => {
-                ["WINDOWS", "WindowsServer2019", "Windows", "Microsoft Windows Server 2019 Datacenter", "10.0.17763"]
-            }
-        }
-    }
-
-    pub(crate) fn system(self) -> &'static str {
-        self.facts()[0]
-    }
-
-    pub(crate) fn product(self) -> &'static str {
-        self.facts()[1]
-    }
-
-    pub(crate) fn platform_type(self) -> &'static str {
-        self.facts()[2]
-    }
-
-    pub(crate) fn platform_name(self) -> &'static str {
-        self.facts()[3]
-    }
-
-    pub(crate) fn platform_version(self) -> &'static str {
-        self.facts()[4]
-    }
-
-    pub(crate) fn is_windows(self) -> bool {
-        self == Self::Windows2019
-    }
-
-    pub(crate) fn image(self) -> &'static str {
-        match self {
-            Self::AmazonLinux2 => "ami-0a12b34c56d78e9f0",
-            Self::AmazonLinux2023 => "ami-0b23c45d67e89f0a1",
-            Self::Windows2019 => "ami-0c34d56e78f90a1b2",
-        }
-    }
 }
 
 // === impl Node ===

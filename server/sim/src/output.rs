@@ -10,6 +10,9 @@ pub(crate) const LOCKED: &str = "another process has acquired yum lock, waiting 
 pub(crate) const OVERRIDE: &str = "Unable to download the override list or baseline.\n\
      failed to run commands: exit status 160";
 
+/// What the payload says on a system that it does not know; exit code 146 (S 7.1.9, the words are unverified).
+pub(crate) const UNSUPPORTED: &str = "Unsupported operating system.\nfailed to run commands: exit status 146";
+
 /// The steps of AWS-RunPatchBaseline, in their order (S 7.1.3).
 pub(crate) const STEPS: [&str; 3] = ["PatchWindows", "PatchLinux", "PatchMacOS"];
 
@@ -46,19 +49,28 @@ pub(crate) fn of_run(
     }
     let code = if node.platform.is_windows() { "4294967295" } else { "1" };
     let mut stderr = String::new();
+    // S 7.1.10–11; apt's own words.
+    let why = match node.platform.package_manager() {
+        _ if node.platform.is_windows() => "0x80240437",
+        "apt" => "E: Unable to fetch some archives",
+        _ => "[Errno 256] No more mirrors to try.",
+    };
     for title in failed {
-        stderr.push_str(&format!("Failed to install: {title}: [Errno 256] No more mirrors to try.\n"));
+        stderr.push_str(&format!("Failed to install: {title}: {why}\n"));
     }
     stderr.push_str(&format!("failed to run commands: exit status {code}"));
     (stdout, stderr)
 }
 
 fn linux_lines(node: &Node, region: &str, report: &Report) -> String {
-    let manager = if node.platform.platform_version() == "2" { "yum" } else { "dnf" };
+    let manager = node.platform.package_manager();
+    let plugins = match manager {
+        "apt" => "",
+        _ => "Loaded plugins: extras_suggestions, langpacks, priorities, update-motd\n",
+    };
     let c = &report.counts;
     format!(
-        "/usr/bin/python3\n/usr/bin/{manager}\nUsing {manager} on {}\nLoaded plugins: extras_suggestions, langpacks, \
-         priorities, update-motd\nRunning with snapshot id = {} and operation = {}\nPatch group: {}\nBaseline: {}\n\
+        "/usr/bin/python3\n/usr/bin/{manager}\nUsing {manager} on {}\n{plugins}Running with snapshot id = {} and operation = {}\nPatch group: {}\nBaseline: {}\n\
          Installed: {}, other: {}, pending reboot: {}, missing: {}, failed: {}\n",
         node.computer_name(region),
         report.snapshot_id,

@@ -2,7 +2,7 @@
 
 use crate::{Simulation, dice::Dice};
 
-/// The main stage is 111122223333/us-east-1; the other three locations hold two or three nodes each.
+/// The main stage is 111122223333/us-east-1; the account 444455556666 holds one node of every kind, well and unwell.
 pub(crate) fn build(simulation: &Simulation) {
     let mut dice = Dice::new(simulation.lock().seed, &["showcase"]);
     let mut some = || usize::try_from(dice.between(2, 6)).unwrap_or(2);
@@ -34,4 +34,20 @@ pub(crate) fn build(simulation: &Simulation) {
     let other_frankfurt = simulation.at("444455556666", "eu-central-1");
     other_frankfurt.add_nodes(2).named("data").amazon_linux_2023().in_group("data").missing_patches(some()).create();
     other_frankfurt.add_nodes(1).named("data-edge").in_group("data").offline().create();
+
+    // Appended, so that the dice above fall as they always did.
+    other.add_nodes(2).named("lab-auto").in_auto_scaling_group("lab-auto").missing_patches(some()).create();
+    other.add_nodes(1).named("lab-dark").in_group("lab").without_route().missing_patches(some()).create();
+    other.add_nodes(1).named("lab-bare").in_group("lab").without_profile().missing_patches(some()).create();
+    other.add_nodes(1).named("lab-old").in_group("lab").agent_version("2.0.822.0").scanned_days_ago(40).create();
+    other.add_nodes(1).named("lab-rocket").unsupported_os().create();
+    other.add_nodes(1).named("lab-office").hybrid().in_group("lab").missing_patches(some()).create();
+    other.add_nodes(1).named("lab-failed").in_group("lab").missing_patches(some()).last_run_failed().create();
+    other.add_nodes(1).named("lab-waits").in_group("lab").pending_reboot().create();
+
+    let data = || other_frankfurt.add_nodes(1).in_group("data");
+    data().named("data-ubuntu").ubuntu().metadata_tags().missing_patches(some()).already_scanned().create();
+    data().named("data-rhel").rhel().missing_patches(some()).create();
+    data().named("data-win").windows_2022().missing_patches(1).already_scanned().create();
+    data().named("data-both").tagged("PatchGroup", "shop").behind_endpoints().missing_patches(some()).create();
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod baselines;
 mod catalogue;
+mod fleet;
 mod fuzz;
 mod runs;
 mod window_runs;

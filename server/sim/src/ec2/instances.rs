@@ -30,7 +30,7 @@ impl Call<'_> {
             (ids.is_empty() || ids.contains(&node.id.as_str()))
                 && filters.iter().all(|(name, values)| self.matches(node, name, values))
         };
-        let rows = self.place.nodes.values().filter(wanted);
+        let rows = self.place.nodes.values().filter(|node| !node.hybrid).filter(wanted);
         let rows = rows.map(|node| (node.id.clone(), json!([node.reservation, self.instance(node)]))).collect();
         let (page, token) = self.page(rows)?;
         let mut reservations: Vec<Value> = Vec::new();
@@ -84,16 +84,11 @@ impl Call<'_> {
     }
 
     fn instance(&self, node: &Node) -> Value {
-        let (account, region) = (&self.place.account, &self.place.region);
-        let network = |kind: &str| format!("{kind}-0{}", Dice::new(self.place.seed, &[kind, account, region]).hex(16));
+        let region = &self.place.region;
+        let network = |part: &str| self.place.network_id(part);
+        let (group, group_name) = node.network.group();
         let (state, code) = if node.running { ("running", 16) } else { ("stopped", 80) };
         let windows = node.platform.is_windows();
-        let profile = node.managed.then(|| {
-            json!({
-                "Arn": format!("arn:aws:iam::{account}:instance-profile/AmazonSSMManagedInstanceCore"),
-                "Id": format!("AIPA{}", Dice::new(self.place.seed, &["profile", account]).hex(16).to_uppercase()),
-            })
-        });
         let reason = if node.running { "" } else { "User initiated" };
         json!({
             "InstanceId": node.id,
@@ -110,8 +105,8 @@ impl Call<'_> {
             "Platform": windows.then_some("windows"),
             "PlatformDetails": if windows { "Windows" } else { "Linux/UNIX" },
             "Monitoring": { "State": "disabled" },
-            "SubnetId": network("subnet"),
-            "VpcId": network("vpc"),
+            "SubnetId": network(node.network.subnet()),
+            "VpcId": network(node.network.vpc()),
             "PrivateIpAddress": node.private_ip,
             "Architecture": "x86_64",
             "RootDeviceType": "ebs",
@@ -119,11 +114,11 @@ impl Call<'_> {
             "BlockDeviceMappings": [],
             "VirtualizationType": "hvm",
             "Tags": node.tags.iter().map(|(key, value)| tag_json(key, value)).collect::<Vec<_>>(),
-            "SecurityGroups": [{ "GroupName": "default", "GroupId": network("sg") }],
+            "SecurityGroups": [{ "GroupName": group_name, "GroupId": network(group) }],
             "SourceDestCheck": true,
             "Hypervisor": "xen",
             "NetworkInterfaces": [],
-            "IamInstanceProfile": profile,
+            "IamInstanceProfile": node.profile.then(|| self.profile()),
             "EbsOptimized": false,
             "EnaSupport": true,
             "MetadataOptions": {
@@ -134,6 +129,17 @@ impl Call<'_> {
                 "HttpProtocolIpv6": "disabled",
                 "InstanceMetadataTags": if node.metadata_tags { "enabled" } else { "disabled" },
             },
+        })
+    }
+}
+
+impl Call<'_> {
+    /// The profile of all instances that have one.
+    pub(super) fn profile(&self) -> Value {
+        let account = &self.place.account;
+        json!({
+            "Arn": format!("arn:aws:iam::{account}:instance-profile/AmazonSSMManagedInstanceCore"),
+            "Id": format!("AIPA{}", Dice::new(self.place.seed, &["profile", account]).hex(16).to_uppercase()),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! EC2's operations behind the Query protocol: form parameters in, XML out (S 2).
 
 mod instances;
+mod network;
 mod query;
 mod tags;
 mod xml;
@@ -23,10 +24,21 @@ pub(crate) struct Call<'a> {
 
 pub(crate) const MUTATING: [&str; 2] = ["CreateTags", "DeleteTags"];
 
+const KNOWN: [&str; 9] = [
+    "DescribeInstances",
+    "DescribeTags",
+    "DescribeSubnets",
+    "DescribeRouteTables",
+    "DescribeVpcEndpoints",
+    "DescribeSecurityGroups",
+    "DescribeIamInstanceProfileAssociations",
+    "CreateTags",
+    "DeleteTags",
+];
+
 /// Reads the request by the model and carries it out. `None`: this account does not know the operation.
 pub(crate) fn answer(place: &mut Place, operation: &str, parameters: &BTreeMap<String, String>) -> Option<Answer> {
-    let known = ["DescribeInstances", "DescribeTags", "CreateTags", "DeleteTags"];
-    let input = EC2.operations.get(operation).filter(|_| known.contains(&operation))?.input.as_ref()?;
+    let input = EC2.operations.get(operation).filter(|_| KNOWN.contains(&operation))?.input.as_ref()?;
     let request = match query::decode(&EC2, input, parameters) {
         Ok(request) => request,
         Err(error) => return Some(Err(error)),
@@ -39,6 +51,11 @@ pub(crate) fn answer(place: &mut Place, operation: &str, parameters: &BTreeMap<S
     Some(match operation {
         "DescribeInstances" => call.describe_instances(),
         "DescribeTags" => call.describe_tags(),
+        "DescribeSubnets" => call.describe_subnets(),
+        "DescribeRouteTables" => call.describe_route_tables(),
+        "DescribeVpcEndpoints" => call.describe_vpc_endpoints(),
+        "DescribeSecurityGroups" => call.describe_security_groups(),
+        "DescribeIamInstanceProfileAssociations" => call.describe_iam_instance_profile_associations(),
         "CreateTags" => call.create_tags(),
         _ => call.delete_tags(),
     })

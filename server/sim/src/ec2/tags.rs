@@ -16,7 +16,7 @@ impl Call<'_> {
             return Err(bad_filter(name));
         }
         let mut rows = Vec::new();
-        for node in self.place.nodes.values() {
+        for node in self.place.nodes.values().filter(|node| !node.hybrid) {
             for (key, value) in &node.tags {
                 let admitted = filters.iter().all(|(name, values)| match *name {
                     "key" => admits(values, key),

@@ -11,6 +11,7 @@ mod nodes;
 mod patch_groups;
 mod patch_states;
 mod send_command;
+mod settings;
 mod tags;
 mod window_executions;
 mod window_targets;
@@ -82,6 +83,7 @@ pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
         "DescribeInstancePatchStates" => call.describe_instance_patch_states(),
         "DescribeInstancePatchStatesForPatchGroup" => call.describe_instance_patch_states_for_patch_group(),
         "DescribeInstancePatches" => call.describe_instance_patches(),
+        "GetServiceSetting" => call.get_service_setting(),
         "ListComplianceItems" => call.list_compliance_items(),
         "ListResourceComplianceSummaries" => call.list_resource_compliance_summaries(),
         "ListComplianceSummaries" => call.list_compliance_summaries(),

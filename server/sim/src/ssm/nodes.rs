@@ -1,7 +1,11 @@
 //! The nodes that are registered (S 10.1).
 
 use super::{Answer, Call, epoch, strings};
-use crate::{error::AwsError, node::Node};
+use crate::{
+    dice::Dice,
+    error::AwsError,
+    node::{LATEST_AGENT, Node},
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -57,16 +61,23 @@ fn matches(node: &Node, key: &str, values: &[&str]) -> bool {
         "InstanceIds" => is(&node.id),
         "PingStatus" => is(ping_status(node)),
         "PlatformTypes" => is(node.platform.platform_type()),
-        "AgentVersion" => is(AGENT_VERSION),
-        "ResourceType" => is("EC2Instance"),
+        "AgentVersion" => is(&node.agent.version),
+        "ResourceType" => is(resource_type(node)),
         "SourceIds" => is(&node.id),
-        "SourceTypes" => is("AWS::EC2::Instance"),
+        "SourceTypes" => is(source_type(node)),
+        "IamRole" => node.role.as_deref().is_some_and(is),
         "tag-key" => node.tags.keys().any(|tag| is(tag)),
         _ => key.strip_prefix("tag:").and_then(|tag| node.tags.get(tag)).is_some_and(|value| is(value)),
     }
 }
 
-const AGENT_VERSION: &str = "3.3.1611.0";
+fn resource_type(node: &Node) -> &'static str {
+    if node.hybrid { "ManagedInstance" } else { "EC2Instance" }
+}
+
+fn source_type(node: &Node) -> &'static str {
+    if node.hybrid { "AWS::SSM::ManagedInstance" } else { "AWS::EC2::Instance" }
+}
 
 /// A reboot is too short for the ping status to change (S 14.14).
 fn ping_status(node: &Node) -> &'static str {
@@ -74,19 +85,29 @@ fn ping_status(node: &Node) -> &'static str {
 }
 
 fn information(node: &Node, region: &str, now: Timestamp) -> Value {
-    json!({
+    let mut json = json!({
         "InstanceId": node.id,
         "PingStatus": ping_status(node),
         "LastPingDateTime": epoch(node.last_ping(now)),
-        "AgentVersion": AGENT_VERSION,
-        "IsLatestVersion": true,
+        "AgentVersion": node.agent.version,
+        "IsLatestVersion": node.agent.version == LATEST_AGENT,
         "PlatformType": node.platform.platform_type(),
         "PlatformName": node.platform.platform_name(),
         "PlatformVersion": node.platform.platform_version(),
-        "ResourceType": "EC2Instance",
+        "ResourceType": resource_type(node),
         "IPAddress": node.private_ip,
         "ComputerName": node.computer_name(region),
         "SourceId": node.id,
-        "SourceType": "AWS::EC2::Instance",
-    })
+        "SourceType": source_type(node),
+    });
+    // S 10.1.7.
+    if let Some(role) = &node.role {
+        json["IamRole"] = role.clone().into();
+    }
+    if node.hybrid {
+        json["Name"] = node.name.clone().into();
+        json["ActivationId"] = Dice::new(0, &["activation", &node.id]).uuid().into();
+        json["RegistrationDate"] = epoch(node.launched);
+    }
+    json
 }

@@ -2,7 +2,7 @@
 
 use super::{Answer, Call, strings};
 use crate::error::AwsError;
-use patchplane_rules::{Baseline, BaselineOwner};
+use patchplane_rules::BaselineOwner;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -12,44 +12,52 @@ const TAGS: usize = 50;
 impl Call<'_> {
     /// Overwrites (S 11.1.3).
     pub(super) fn add_tags_to_resource(&mut self) -> Answer {
-        let id = self.taggable()?;
-        let tags = tags_of(&self.request["Tags"], self.place.tags.get(&id))?;
-        if tags.len() > TAGS {
+        let request = self.request;
+        let tags = self.tags_mut()?;
+        let all = tags_of(&request["Tags"], Some(tags))?;
+        if all.len() > TAGS {
             return Err(AwsError::bare("TooManyTagsError"));
         }
-        self.place.tags.insert(id, tags);
+        *tags = all;
         Ok(json!({}))
     }
 
     pub(super) fn remove_tags_from_resource(&mut self) -> Answer {
-        let id = self.taggable()?;
         let keys = strings(&self.request["TagKeys"]);
-        if let Some(tags) = self.place.tags.get_mut(&id) {
-            tags.retain(|key, _| !keys.contains(&key.as_str()));
-        }
+        self.tags_mut()?.retain(|key, _| !keys.contains(&key.as_str()));
         Ok(json!({}))
     }
 
-    pub(super) fn list_tags_for_resource(&self) -> Answer {
-        // AWS's baselines carry no tags.
-        if self.text("ResourceType") == "PatchBaseline" && self.place.baseline(self.text("ResourceId")).is_some() {
-            let tags = self.taggable().ok().and_then(|id| self.place.tags.get(&id));
-            return Ok(json!({ "TagList": tag_list(tags) }));
-        }
-        let id = self.taggable()?;
-        Ok(json!({ "TagList": tag_list(self.place.tags.get(&id)) }))
+    /// AWS's baselines carry none.
+    pub(super) fn list_tags_for_resource(&mut self) -> Answer {
+        let foreign = self.text("ResourceType") == "PatchBaseline"
+            && self.place.baseline(self.text("ResourceId")).is_some_and(|b| b.summary.owner == BaselineOwner::Aws);
+        let tags = if foreign { BTreeMap::new() } else { self.tags_mut()?.clone() };
+        let tags: Vec<_> = tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+        Ok(json!({ "TagList": tags }))
     }
 
-    /// The resource that the request names, if it is there and can be tagged.
-    fn taggable(&self) -> Result<String, AwsError> {
-        let id = self.text("ResourceId");
-        let own = |baseline: &&Baseline| baseline.summary.owner == BaselineOwner::Account;
-        let found = match self.text("ResourceType") {
-            "PatchBaseline" => self.place.baseline(id).filter(own).map(|baseline| baseline.summary.aws_id.clone()),
-            "MaintenanceWindow" => self.place.window(id).map(|window| window.id.clone()),
-            _ => None,
-        };
-        found.ok_or_else(|| AwsError::bare("InvalidResourceId"))
+    /// The tags of the resource that the request names, if it is there and can be tagged. A hybrid node's tags are
+    /// SSM's (S 10.1.10).
+    fn tags_mut(&mut self) -> Result<&mut BTreeMap<String, String>, AwsError> {
+        let id = self.text("ResourceId").to_owned();
+        let unknown = || AwsError::bare("InvalidResourceId");
+        match self.text("ResourceType") {
+            "PatchBaseline" => {
+                let own = self.place.baseline(&id).filter(|b| b.summary.owner == BaselineOwner::Account);
+                let id = own.ok_or_else(unknown)?.summary.aws_id.clone();
+                Ok(self.place.tags.entry(id).or_default())
+            }
+            "MaintenanceWindow" => {
+                let id = self.place.window(&id).ok_or_else(unknown)?.id.clone();
+                Ok(self.place.tags.entry(id).or_default())
+            }
+            "ManagedInstance" => {
+                let node = self.place.nodes.get_mut(&id).filter(|node| node.hybrid);
+                Ok(&mut node.ok_or_else(unknown)?.tags)
+            }
+            _ => Err(unknown()),
+        }
     }
 }
 
@@ -67,8 +75,4 @@ pub(super) fn tags_of(
         all.insert(text("Key"), text("Value"));
     }
     Ok(all)
-}
-
-fn tag_list(tags: Option<&BTreeMap<String, String>>) -> Vec<Value> {
-    tags.into_iter().flatten().map(|(key, value)| json!({ "Key": key, "Value": value })).collect()
 }

@@ -7,6 +7,7 @@ use crate::{
 };
 
 const OPERATIONS: &[&str] = &[
+    "GetServiceSetting",
     "DescribeAvailablePatches",
     "DescribeEffectivePatchesForPatchBaseline",
     "ListComplianceItems",
