@@ -3,7 +3,7 @@
 use crate::{app::App, config::Config, grpc, store::Store};
 use patchplane_aws::{Access, Aws, Clock};
 use patchplane_rules::Location;
-use std::{collections::BTreeMap, future::Future, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
@@ -23,7 +23,12 @@ impl Server {
     pub async fn start(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> anyhow::Result<Self> {
         let app = Arc::new(App::new(clock, locations, store)?);
         let (routes, health) = grpc::routes(Arc::clone(&app))?;
-        app.recover_schedules().await?;
+        // Behind a pointer of no particular type: many layers of calls are more than the compiler looks through.
+        let recovery: Pin<Box<dyn Future<Output = crate::Result<()>> + Send>> = Box::pin({
+            let app = Arc::clone(&app);
+            async move { app.recover_schedules().await }
+        });
+        recovery.await?;
         let recovered = app.engine().recover().await?;
         if recovered > 0 {
             tracing::info!(operations = recovered, "unfinished operations go on");

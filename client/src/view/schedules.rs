@@ -21,7 +21,7 @@ impl View {
                 Cell::new(targets(schedule)),
                 Cell::new(&schedule.summary),
                 coloured(state(schedule)),
-                Cell::new(schedule.next_runs.first().map(|run| local(run)).unwrap_or_default()),
+                Cell::new(schedule.next_runs.first().map(local).unwrap_or_default()),
                 coloured(last_run(schedule)),
                 Cell::new(place),
             ]);

@@ -402,3 +402,157 @@ pub fn first_shift(table: &Timetable, now: Timestamp) -> Option<Run> {
     let until = now.checked_add(A_YEAR).ok()?;
     table.runs_after(now).take_while(|run| run.time < until).find(|run| run.shift.is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use patchplane_rules::WindowSummary;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn table(expression: &str, zone: &str, start: Option<&str>) -> Timetable {
+        let timing = WindowTiming {
+            expression: expression.to_owned(),
+            time_zone: Some(zone.to_owned()),
+            start: start.map(str::to_owned),
+            ..WindowTiming::default()
+        };
+        timetable(&timing, Some(time("2026-01-01T00:00:00Z"))).unwrap()
+    }
+
+    fn selection(groups: usize, tags: &[(&str, &str)]) -> TargetSelection {
+        TargetSelection {
+            patch_groups: (0..groups).map(|i| format!("group-{i}").parse().unwrap()).collect(),
+            tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..TargetSelection::default()
+        }
+    }
+
+    #[test]
+    fn utc_is_a_zone() {
+        assert_eq!(utc().as_str(), "UTC");
+    }
+
+    #[test]
+    fn groups_go_by_both_keys_and_as_many_values_as_aws_takes() {
+        // S 5.1 for the keys, S 6.1.2 for five values, S 9.4.4 for ten targets.
+        let one = terms(&selection(1, &[])).unwrap();
+        assert_eq!(one.iter().map(|term| term.key.as_str()).collect::<Vec<_>>(), ["tag:Patch Group", "tag:PatchGroup"]);
+        let six: Vec<usize> = terms(&selection(6, &[])).unwrap().iter().map(|term| term.values.len()).collect();
+        assert_eq!(six, [5, 1, 5, 1]);
+        assert_eq!(terms(&selection(25, &[])).unwrap().len(), 10);
+        assert!(terms(&selection(26, &[])).unwrap_err().rule.contains("several schedules"));
+        let tagged = terms(&selection(0, &[("env", "a"), ("team", "x"), ("env", "b")])).unwrap();
+        assert_eq!(tagged[0].values, ["a", "b"], "values of one key are alternatives, keys are targets of their own");
+        assert_eq!(terms(&selection(0, &[("PatchGroup", "web")])).unwrap_err().field, "tags[0].key");
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_and_nothing_differs() {
+        let selection = TargetSelection {
+            instance_ids: vec!["i-0123456789abcdef0".parse().unwrap()],
+            ..selection(6, &[("env", "test")])
+        };
+        let action = PatchAction::new(Kind::Install, Some(RebootOption::NoReboot)).unwrap();
+        let spec = ScheduleSpec {
+            name: "web".parse().unwrap(),
+            description: String::new(),
+            action,
+            targets: selection.clone(),
+            when: When::new(
+                Recurrence::of(&"cron(0 3 ? * * *)".parse().unwrap(), None),
+                Some("Asia/Tokyo".parse().unwrap()),
+            )
+            .unwrap(),
+            enabled: true,
+            length: WindowLength::new(4, 1).unwrap(),
+            rate: Rate { concurrency: RateLimit::Percent(10), max_errors: RateLimit::Percent(5) },
+        };
+        let (draft, task) = (spec.window(), spec.task());
+        let targets: Vec<WindowTarget> = terms(&selection)
+            .unwrap()
+            .into_iter()
+            .enumerate()
+            .map(|(i, term)| WindowTarget {
+                id: format!("target-{i}"),
+                resource_type: "INSTANCE".to_owned(),
+                terms: vec![term],
+                name: String::new(),
+                description: String::new(),
+                owner_information: String::new(),
+            })
+            .collect();
+        let window = Window {
+            summary: WindowSummary {
+                id: "mw-00000000000000000".parse().unwrap(),
+                name: draft.name,
+                description: draft.description,
+                enabled: true,
+                timing: draft.timing,
+                duration_hours: draft.duration_hours,
+                cutoff_hours: draft.cutoff_hours,
+                next_execution: None,
+            },
+            allow_unassociated_targets: false,
+            created: None,
+            modified: None,
+        };
+        let ids = targets.iter().map(|target| target.id.clone()).collect();
+        let mut registered = WindowTask {
+            id: "task".to_owned(),
+            task_type: "RUN_COMMAND".to_owned(),
+            task_arn: task.document,
+            targets: vec![TargetTerm { key: "WindowTargetIds".to_owned(), values: ids }],
+            priority: 1,
+            max_concurrency: task.max_concurrency.to_string(),
+            max_errors: task.max_errors.to_string(),
+            service_role_arn: String::new(),
+            cutoff_behavior: String::new(),
+            name: String::new(),
+            description: String::new(),
+            command: Some(task.command),
+        };
+        let reading = read(&window, &targets, 1, Some(&registered));
+        assert_eq!(reading.divergences, Vec::<String>::new());
+        assert_eq!((reading.kind, reading.reboot_option), (Some(Kind::Install), Some(RebootOption::NoReboot)));
+        assert_eq!(reading.targets, selection);
+
+        // One target less on either side is told.
+        let less = read(&window, &targets[1..], 1, Some(&registered));
+        assert!(less.divergences.iter().any(|told| told.contains("target-0")), "{:?}", less.divergences);
+        registered.targets[0].values.pop();
+        let idle = read(&window, &targets, 1, Some(&registered));
+        assert!(idle.divergences.iter().any(|told| told.contains("is not acted on")), "{:?}", idle.divergences);
+    }
+
+    #[test]
+    fn a_skip_leaves_out_one_run_and_keeps_the_beat() {
+        let now = time("2026-03-01T12:00:00Z");
+        // Cron: just after the next run, which is 03:00 in Tokyo.
+        let cron = table("cron(0 3 ? * * *)", "Asia/Tokyo", None);
+        assert_eq!(start_that_skips(&cron, now), Some(time("2026-03-01T18:00:01Z")));
+        assert_eq!(start_that_skips_nothing(&cron, now), None);
+        // Once more: the run after that.
+        let skipped = table("cron(0 3 ? * * *)", "Asia/Tokyo", Some("2026-03-01T18:00:01Z"));
+        assert_eq!(start_that_skips(&skipped, now), Some(time("2026-03-02T18:00:01Z")));
+        // Rate: S 9.2.11, the run after the next, which is a beat of the same rate.
+        let rate = table("rate(6 hours)", "UTC", None);
+        assert_eq!(start_that_skips(&rate, now), Some(time("2026-03-02T00:00:00Z")));
+        let skipped = table("rate(6 hours)", "UTC", Some("2026-03-02T00:00:00Z"));
+        assert_eq!(start_that_skips_nothing(&skipped, now), Some(time("2026-03-01T18:00:00Z")));
+        // Nothing would be left.
+        assert_eq!(start_that_skips(&table("at(2026-04-01T00:00:00)", "UTC", None), now), None);
+        assert_eq!(start_that_skips(&table("at(2020-04-01T00:00:00)", "UTC", None), now), None);
+    }
+
+    #[test]
+    fn nobody_gets_utc_by_saying_nothing() {
+        let recurrence = |text: &str| Recurrence::of(&text.parse().unwrap(), None);
+        for text in ["cron(0 3 ? * * *)", "at(2026-04-01T00:00:00)"] {
+            assert_eq!(When::new(recurrence(text), None).unwrap_err().field, "time_zone", "{text}");
+        }
+        assert!(When::new(recurrence("rate(1 day)"), None).is_ok());
+    }
+}

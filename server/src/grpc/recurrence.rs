@@ -61,7 +61,7 @@ const LONGEST_ZONE: usize = 64;
 pub(super) fn time_zone(text: &str) -> Result<Option<TimeZoneName>, Invalid> {
     match text.len() {
         0 => Ok(None),
-        ..=LONGEST_ZONE => text.parse().map(Some),
+        1..=LONGEST_ZONE => text.parse().map(Some),
         _ => Err(Invalid::new("time_zone", "must be an IANA time zone's name, such as Asia/Tokyo")),
     }
 }
