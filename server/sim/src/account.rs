@@ -1,6 +1,6 @@
 //! What one account holds in one Region, and the queue of what will happen there.
 
-use crate::{command::Command, execution::Execution, node::Node, predefined, window::Window};
+use crate::{association::Association, command::Command, execution::Execution, node::Node, predefined, window::Window};
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{Baseline, BaselineOwner, OperatingSystem};
 use serde_json::Value;
@@ -40,9 +40,11 @@ pub(crate) struct Place {
     pub(crate) windows: Vec<Window>,
     /// What windows ran in the last 30 days, oldest first.
     pub(crate) executions: VecDeque<Execution>,
+    /// State Manager's, oldest first.
+    pub(crate) associations: Vec<Association>,
     /// How long after its creation other operations find a window (S 9.1.5).
     pub(crate) window_lag: Duration,
-    /// How many windows, targets and tasks were ever made; their ids come of it.
+    /// How many windows, targets, tasks and associations were ever made; their ids come of it.
     pub(crate) window_ids: u64,
     agenda: BTreeMap<(Timestamp, u64), Event>,
     queued: u64,
@@ -74,6 +76,10 @@ pub(crate) enum Event {
     Open {
         window: String,
     },
+    /// A State Manager association runs.
+    Associate {
+        association: String,
+    },
     /// A window's execution starts nothing more from now on.
     CutOff {
         execution: String,
@@ -98,6 +104,7 @@ impl Place {
             settled: 0,
             windows: Vec::new(),
             executions: VecDeque::new(),
+            associations: Vec::new(),
             window_lag: Duration::ZERO,
             window_ids: 0,
             agenda: BTreeMap::new(),
@@ -157,6 +164,7 @@ impl Place {
             && self.commands.is_empty()
             && self.windows.is_empty()
             && self.host_management.is_none()
+            && self.associations.is_empty()
             && self.baselines == predefined::baselines(&self.region)
     }
 

@@ -16,6 +16,7 @@ impl Place {
     pub(crate) fn happen(&mut self, event: Event, at: Timestamp) {
         match event {
             Event::Open { window } => self.open(&window, at),
+            Event::Associate { association } => self.association_due(&association, at),
             Event::CutOff { execution } => self.cut_off(&execution, at),
             Event::Deliver { command, node } => {
                 let invocation = self.command_mut(&command).and_then(|c| c.invocation_mut(&node));
@@ -176,7 +177,7 @@ impl Place {
         let found = self.evaluate(node_id, at, &invocation.failed)?;
         let owner_information = match &self.commands[index].origin {
             Origin::Window { owner_information, .. } => owner_information.clone(),
-            Origin::Caller => String::new(),
+            Origin::Caller | Origin::Association { .. } => String::new(),
         };
         let node = self.nodes.get_mut(node_id)?;
         let started = invocation.started.unwrap_or(at);
@@ -185,6 +186,7 @@ impl Place {
             owner_information,
             snapshot_id: invocation.snapshot_id,
             command_id: self.commands[index].id.clone(),
+            by_policy: run.by_policy,
             operation: if run.install { "Install" } else { "Scan" }.to_owned(),
             reboot_option: if run.no_reboot { "NoReboot" } else { "RebootIfNeeded" }.to_owned(),
             started,

@@ -33,6 +33,10 @@ pub(crate) enum Origin {
         execution: String,
         owner_information: String,
     },
+    /// State Manager, for one of its associations.
+    Association {
+        association: String,
+    },
 }
 
 /// The parameters of AWS-RunPatchBaseline (S 7.1.2).
@@ -41,6 +45,8 @@ pub(crate) struct RunParameters {
     pub(crate) install: bool,
     pub(crate) no_reboot: bool,
     pub(crate) snapshot_id: Option<String>,
+    /// AssociationId is given: a patch policy's run.
+    pub(crate) by_policy: bool,
     /// An override list or baseline is given: the simulated nodes cannot fetch it.
     pub(crate) overridden: bool,
 }

@@ -103,6 +103,7 @@ impl Place {
             snapshot_id: String::new(),
             owner_information: String::new(),
             command_id: String::new(),
+            by_policy: false,
             operation: String::new(),
             reboot_option: String::new(),
             started: now,

@@ -6,6 +6,7 @@
 
 mod account;
 mod agent;
+mod association;
 mod catalogue;
 mod clock;
 mod command;
@@ -21,6 +22,7 @@ mod location;
 mod model;
 mod network;
 mod node;
+mod others;
 mod output;
 mod page;
 mod platform;

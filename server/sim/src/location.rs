@@ -93,5 +93,6 @@ pub(crate) fn state(place: &Place) -> Value {
         "commands": place.commands,
         "windows": place.windows,
         "executions": place.executions,
+        "associations": place.associations,
     })
 }

@@ -78,6 +78,8 @@ pub(crate) struct Report {
     pub(crate) owner_information: String,
     /// The command that made it (S 8.3.2).
     pub(crate) command_id: String,
+    /// Whether a patch policy ran it (S 7.1.2).
+    pub(crate) by_policy: bool,
     pub(crate) operation: String,
     pub(crate) reboot_option: String,
     pub(crate) started: Timestamp,

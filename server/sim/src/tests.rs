@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+mod associations;
 mod baselines;
 mod catalogue;
 mod fleet;

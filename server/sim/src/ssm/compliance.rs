@@ -103,7 +103,8 @@ fn status(report: &Report, row: &ReportRow) -> &'static str {
 }
 
 fn execution(report: &Report) -> Value {
-    json!({ "ExecutionTime": epoch(report.ended), "ExecutionId": report.command_id, "ExecutionType": "Command" })
+    let kind = if report.by_policy { "PatchPolicy" } else { "Command" };
+    json!({ "ExecutionTime": epoch(report.ended), "ExecutionId": report.command_id, "ExecutionType": kind })
 }
 
 /// A ResourceComplianceSummaryItem, with what filters may ask for besides.

@@ -1,5 +1,6 @@
 //! Systems Manager's operations behind the JSON protocol: a validated request in, an answer or an error out.
 
+mod associations;
 mod available_patches;
 mod baseline_changes;
 mod baseline_content;
@@ -95,6 +96,12 @@ pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
         "AddTagsToResource" => call.add_tags_to_resource(),
         "RemoveTagsFromResource" => call.remove_tags_from_resource(),
         "ListTagsForResource" => call.list_tags_for_resource(),
+        "DescribeAssociation" => call.describe_association(),
+        "ListAssociations" => call.list_associations(),
+        "DescribeAssociationExecutions" => call.describe_association_executions(),
+        "DescribeAssociationExecutionTargets" => call.describe_association_execution_targets(),
+        "DescribeEffectiveInstanceAssociations" => call.describe_effective_instance_associations(),
+        "DescribeInstanceAssociationsStatus" => call.describe_instance_associations_status(),
         "CreateMaintenanceWindow" => call.create_maintenance_window(),
         "GetMaintenanceWindow" => call.get_maintenance_window(),
         "UpdateMaintenanceWindow" => call.update_maintenance_window(),

@@ -182,10 +182,14 @@ fn run_parameters(parameters: &Value) -> Result<RunParameters, AwsError> {
     }
     let value = |name: &str| given.get(name).and_then(|values| values[0].as_str()).unwrap_or_default();
     let install = value("Operation") == "Install";
+    // A policy's nodes have its baselines; here those are the default ones.
+    let by_policy = !value("AssociationId").is_empty();
+    let overridden = !by_policy && !value("BaselineOverride").is_empty();
     Ok(RunParameters {
         install,
+        by_policy,
         no_reboot: value("RebootOption") == "NoReboot",
         snapshot_id: Some(value("SnapshotId")).filter(|id| !id.is_empty()).map(str::to_owned),
-        overridden: !value("BaselineOverride").is_empty() || (install && !value("InstallOverrideList").is_empty()),
+        overridden: overridden || (install && !value("InstallOverrideList").is_empty()),
     })
 }

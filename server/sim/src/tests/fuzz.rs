@@ -53,6 +53,12 @@ const OPERATIONS: &[&str] = &[
     "GetMaintenanceWindowTask",
     "DeregisterTaskFromMaintenanceWindow",
     "DescribeMaintenanceWindowTasks",
+    "DescribeAssociation",
+    "ListAssociations",
+    "DescribeAssociationExecutions",
+    "DescribeAssociationExecutionTargets",
+    "DescribeEffectiveInstanceAssociations",
+    "DescribeInstanceAssociationsStatus",
     "DescribeMaintenanceWindowSchedule",
     "DescribeMaintenanceWindowExecutions",
     "GetMaintenanceWindowExecution",
@@ -109,10 +115,11 @@ fn whatever_is_asked_is_answered_or_refused_with_a_documented_error() {
     let wire = Wire(Simulation::showcase(SimClock::manual("2025-11-24T00:00:00Z".parse().unwrap()), 7));
     let id = wire.here().add_nodes(1).missing_patches(2).create().remove(0);
     let command = wire.run(std::slice::from_ref(&id), json!({ "Operation": ["Scan"] }));
+    let association = wire.here().patch_now("Scan", std::slice::from_ref(&id)).unwrap();
     let window = wire.window(json!({ "AllowUnassociatedTargets": true }));
     let target = wire.window_target(&window, "InstanceIds", &id);
     let task = wire.window_task(&window, &target, json!({}));
-    let mut words: Vec<String> = vec![id, command, AL2_BASELINE.to_owned(), window, target, task];
+    let mut words: Vec<String> = vec![id, command, AL2_BASELINE.to_owned(), window, target, task, association];
     words.extend(
         ["", "web", "db", "Scan", "Install", "*", "State", "Missing", "tag:Patch Group", "InstanceIds", "PatchLinux"]
             .map(str::to_owned),
