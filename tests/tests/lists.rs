@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::{
-    ListBaselinesRequest, ListInstancePatchesRequest, ListInstancesRequest, ListPatchGroupsRequest,
-    ListPatchOperationTargetsRequest, ListPatchOperationsRequest, ListTagFindingsRequest, Unreachable, baseline::Owner,
+    CreatePatchScheduleRequest, ListBaselinesRequest, ListInstancePatchesRequest, ListInstancesRequest,
+    ListMaintenanceWindowsRequest, ListPatchGroupsRequest, ListPatchOperationTargetsRequest,
+    ListPatchOperationsRequest, ListPatchSchedulesRequest, ListTagFindingsRequest, PatchSchedule, Recurrence,
+    Unreachable, baseline::Owner, patch_operation::Kind, patch_schedule::Targets, recurrence,
 };
 use patchplane_server::server::simulated::LOCATIONS;
 use patchplane_sim::{Fault, FaultKind};
@@ -27,9 +29,12 @@ enum List {
     Findings,
     Instances,
     Operations,
+    Windows,
+    Schedules,
 }
 
-const LISTS: [List; 5] = [List::Baselines, List::Groups, List::Findings, List::Instances, List::Operations];
+const LISTS: [List; 7] =
+    [List::Baselines, List::Groups, List::Findings, List::Instances, List::Operations, List::Windows, List::Schedules];
 
 impl List {
     /// What a page holds at most, and what it holds when nothing is said.
@@ -61,6 +66,12 @@ impl List {
             Self::Operations => {
                 page!(patch_operations.list_patch_operations(ListPatchOperationsRequest) -> patch_operations)
             }
+            Self::Windows => {
+                page!(maintenance_windows.list_maintenance_windows(ListMaintenanceWindowsRequest) -> maintenance_windows)
+            }
+            Self::Schedules => {
+                page!(patch_schedules.list_patch_schedules(ListPatchSchedulesRequest) -> patch_schedules)
+            }
         }
     }
 
@@ -89,7 +100,7 @@ fn location(account: &str, region: &str) -> String {
     format!("accounts/{account}/regions/{region}")
 }
 
-/// The showcase with two operations in each location that has groups, each at a time of its own.
+/// The showcase with two operations in each location that has groups, each at a time of its own, and three schedules.
 async fn world() -> World {
     let world = World::showcase().await;
     for _ in 0..2 {
@@ -101,6 +112,19 @@ async fn world() -> World {
             let name = world.create(request).await.name;
             world.finish(&name).await;
         }
+    }
+    for (account, region, n) in [(ACCOUNT, REGION, 0), (ACCOUNT, REGION, 1), (ACCOUNT, "eu-central-1", 2)] {
+        let rate = recurrence::Expression { expression: "rate(7 days)".to_owned(), offset_days: 0 };
+        let schedule = PatchSchedule {
+            display_name: format!("weekly-{n}"),
+            kind: Kind::Scan.into(),
+            targets: Some(Targets { patch_groups: vec!["db".to_owned()], ..Default::default() }),
+            recurrence: Some(Recurrence { kind: Some(recurrence::Kind::Expression(rate)) }),
+            ..Default::default()
+        };
+        let (parent, patch_schedule) = (location(account, region), Some(schedule));
+        let request = CreatePatchScheduleRequest { parent, patch_schedule, ..Default::default() };
+        world.client.create_patch_schedule(request).await.unwrap();
     }
     world
 }
@@ -115,6 +139,8 @@ async fn pages_of_any_size_bring_every_row_once_and_in_order() {
         (List::Findings, 7 + 3 + 1 + 1),
         (List::Instances, 17 + 3 + 11 + 7),
         (List::Operations, 6),
+        (List::Windows, 3),
+        (List::Schedules, 3),
     ] {
         let (whole, gaps) = list.all(&world, EVERYWHERE, i32::MAX).await;
         assert_eq!((whole.len(), gaps), (expected, vec![]), "{list:?}: {whole:#?}");
@@ -132,7 +158,9 @@ async fn pages_of_any_size_bring_every_row_once_and_in_order() {
             assert!(part.iter().all(|name| name.starts_with(&format!("{parent}/"))));
             match list {
                 List::Operations => assert!(part.is_sorted_by(|a, b| a > b), "newest first: {part:?}"),
-                List::Groups | List::Instances => assert!(part.is_sorted(), "{part:?}"),
+                List::Groups | List::Instances | List::Windows | List::Schedules => {
+                    assert!(part.is_sorted(), "{part:?}")
+                }
                 List::Baselines | List::Findings => {}
             }
             parts.extend(part);

@@ -2,11 +2,14 @@
 
 use patchplane_client::api::{
     AddInstancesRequest, AttachBaselineRequest, CheckReadinessRequest, CreatePatchOperationRequest,
-    DetachBaselineRequest, GetBaselineRequest, GetComplianceSummaryRequest, GetInstanceRequest, GetPatchGroupRequest,
-    GetPatchOperationRequest, GetStepOutputRequest, InstanceLimit, ListBaselinesRequest, ListInstancePatchesRequest,
-    ListInstancesRequest, ListPatchGroupsRequest, ListPatchOperationTargetsRequest, ListPatchOperationsRequest,
-    ListTagFindingsRequest, PatchOperation, Percent, RemoveInstancesRequest, Rollout, TagMatch, TargetSelection,
-    WaitPatchOperationRequest, WatchPatchOperationRequest, instance_limit::Amount, patch_operation::RebootOption,
+    DeletePatchScheduleRequest, DetachBaselineRequest, GetBaselineRequest, GetComplianceSummaryRequest,
+    GetExecutionRequest, GetInstanceRequest, GetMaintenanceWindowRequest, GetPatchGroupRequest,
+    GetPatchOperationRequest, GetPatchScheduleRequest, GetStepOutputRequest, InstanceLimit, ListBaselinesRequest,
+    ListExecutionsRequest, ListInstancePatchesRequest, ListInstancesRequest, ListMaintenanceWindowsRequest,
+    ListPatchGroupsRequest, ListPatchOperationTargetsRequest, ListPatchOperationsRequest, ListPatchSchedulesRequest,
+    ListTagFindingsRequest, ListUpcomingRunsRequest, PatchOperation, PatchSchedule, Percent, RemoveInstancesRequest,
+    Rollout, SkipNextRunRequest, TagMatch, TargetSelection, UpdatePatchScheduleRequest, WaitPatchOperationRequest,
+    WatchPatchOperationRequest, instance_limit::Amount, patch_operation::RebootOption,
 };
 use patchplane_tests::{PARENT, World, install, refusal, scan};
 use prost_types::Duration;
@@ -16,6 +19,7 @@ use tonic::Code;
 const ELSEWHERE: &str = "accounts/999999999999/regions/us-east-1";
 const BASELINE: &str = "pb-0be8c61cde3be63f3";
 const INSTANCE: &str = "i-0123456789abcdef0";
+const WINDOW: &str = "mw-0123456789abcdef0";
 const ULID: &str = "01KAT5Z0000000000000000000";
 
 /// Names that are no location, and for a list neither.
@@ -106,6 +110,14 @@ async fn lists_refuse_bad_parents_sizes_tokens_and_filters() {
     list!(patch_groups.list_tag_findings(ListTagFindingsRequest));
     list!(instances.list_instances(ListInstancesRequest));
     list!(patch_operations.list_patch_operations(ListPatchOperationsRequest));
+    list!(maintenance_windows.list_maintenance_windows(ListMaintenanceWindowsRequest));
+    list!(maintenance_windows.list_upcoming_runs(ListUpcomingRunsRequest));
+    list!(patch_schedules.list_patch_schedules(ListPatchSchedulesRequest));
+    list!(maintenance_windows.list_executions(ListExecutionsRequest), format!("{PARENT}/maintenanceWindows/{WINDOW}"));
+    for days in [-1, 61, i32::MIN, i32::MAX] {
+        let request = ListUpcomingRunsRequest { parent: PARENT.to_owned(), days, ..Default::default() };
+        refused!(world, maintenance_windows.list_upcoming_runs(request), "days");
+    }
     list!(instances.list_instance_patches(ListInstancePatchesRequest), instance);
     list!(patch_operations.list_patch_operation_targets(ListPatchOperationTargetsRequest), operation);
 
@@ -175,6 +187,48 @@ async fn reads_refuse_wrong_names_and_say_what_does_not_exist() {
         absent,
         "LOCATION_NOT_CONFIGURED"
     );
+
+    let wrong_ids = ["", "mw-", "mw-0123456789ABCDEF0", "pb-0123456789abcdef0", "mw-0123456789abcdef"];
+    let names = || no_names("maintenanceWindows", WINDOW, &wrong_ids);
+    let absent = || format!("{PARENT}/maintenanceWindows/{WINDOW}");
+    read!(
+        maintenance_windows.get_maintenance_window(GetMaintenanceWindowRequest.name),
+        names(),
+        absent(),
+        "MAINTENANCE_WINDOW_NOT_FOUND"
+    );
+    read!(
+        maintenance_windows.list_executions(ListExecutionsRequest.parent),
+        names(),
+        absent(),
+        "MAINTENANCE_WINDOW_NOT_FOUND"
+    );
+    let execution = |id: &str| format!("{}/executions/{id}", absent());
+    let wrong = ["", "x", "6f1c9c1e-3f0a-4e2b-9d6e-0f4f0c8c3a1", "6f1c9c1e3f0a4e2b9d6e0f4f0c8c3a11"].map(execution);
+    let gone = execution("6f1c9c1e-3f0a-4e2b-9d6e-0f4f0c8c3a11");
+    read!(maintenance_windows.get_execution(GetExecutionRequest.name), &wrong, gone, "EXECUTION_NOT_FOUND");
+    let names = || no_names("patchSchedules", WINDOW, &wrong_ids);
+    let absent = || format!("{PARENT}/patchSchedules/{WINDOW}");
+    read!(
+        patch_schedules.get_patch_schedule(GetPatchScheduleRequest.name),
+        names(),
+        absent(),
+        "PATCH_SCHEDULE_NOT_FOUND"
+    );
+    read!(patch_schedules.skip_next_run(SkipNextRunRequest.name), names(), absent(), "PATCH_SCHEDULE_NOT_FOUND");
+    read!(
+        patch_schedules.delete_patch_schedule(DeletePatchScheduleRequest.name),
+        names(),
+        absent(),
+        "PATCH_SCHEDULE_NOT_FOUND"
+    );
+    for path in ["", "name", "next_runs", "targets.tags", "*"] {
+        let paths = vec![path.to_owned()];
+        let patch_schedule = Some(PatchSchedule { name: absent(), ..Default::default() });
+        let update_mask = Some(prost_types::FieldMask { paths });
+        let request = UpdatePatchScheduleRequest { patch_schedule, update_mask, ..Default::default() };
+        refused!(world, patch_schedules.update_patch_schedule(request), "update_mask.paths[0]");
+    }
 
     let lower = ULID.to_lowercase();
     let names = || no_names("patchOperations", ULID, &["", "x", &lower, "cmd-1", &ULID[1..]]);
