@@ -256,7 +256,7 @@ async fn the_walk_goes_through_all_its_steps_and_patches_the_instances() {
     let user = User::new(World::showcase().await).await;
     user.runs(&["walk"]).await.refused(2, &["add --yes to run through"]);
     let walk = user.gets(&["walk", "--yes"]).await;
-    for step in ["1. ", "2. ", "3. ", "4. ", "5. ", "6. ", "7. ", "The history"] {
+    for step in ["1. ", "2. ", "3. ", "4. ", "5. ", "6. ", "7. ", "8. ", "The history"] {
         assert!(walk.lines().any(|line| line.starts_with(step)), "step {step} is missing: {walk}");
     }
     for command in
@@ -268,6 +268,14 @@ async fn the_walk_goes_through_all_its_steps_and_patches_the_instances() {
     for finding in ["NOT_RUNNING", "NOT_MANAGED", "AGENT_OFFLINE", "TAG_KEY_WRONG"] {
         assert!(walk.contains(finding), "{finding}: {walk}");
     }
+    // The simulated day is 2025-11-24: 03:00 in Tokyo is 18:00 UTC.
+    assert!(walk.contains("2025-11-25 03:00:00 +09:00  2025-11-24 18:00:00"), "{walk}");
+    let schedules = user.json(&["schedules", "-o", "json"]).await;
+    let schedule = &schedules["patchSchedules"][0];
+    assert_eq!(
+        (schedule["displayName"].as_str(), schedule["timeZone"].as_str()),
+        (Some("walk-nightly"), Some("Asia/Tokyo"))
+    );
     let members = user.json(&["instances", "--group", "walk", "-o", "json"]).await;
     let members = members["instances"].as_array().unwrap();
     assert_eq!(members.len(), 3);
@@ -294,6 +302,10 @@ async fn wrong_turns_are_told_with_what_to_do_and_an_exit_code() {
     );
     user.runs(&["scan", "--group", "idle"]).await.refused(3, &["NOT_RUNNING", &stopped, "next:  start the instances"]);
     user.runs(&["baselines", "get", "pb-0123456789abcdef0"]).await.refused(3, &["next:  `patchctl baselines` lists"]);
+    let create = ["schedules", "create", "nightly", "--scan", "--group", "bare", "--daily", "03:00", "--yes"];
+    user.runs(&create).await.refused(3, &["time_zone", "UTC must be said, too"]);
+    let misspelt_zone = [&create[..], &["--zone", "Asia/Tokio"]].concat();
+    user.runs(&misspelt_zone).await.refused(3, &["Asia/Tokyo", "next:"]);
     user.runs(&["operatoins"]).await.refused(2, &["similar subcommand", "'operations'"]);
     let nowhere = user.runs(&["groups", "get", "web", "--region", "-"]).await;
     nowhere.refused(2, &["exactly one location", "--account and --region"]);

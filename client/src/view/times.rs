@@ -42,7 +42,8 @@ impl View {
         Some(at.to_zoned(self.zone.clone()))
     }
 
-    fn zone_name(&self) -> &str {
+    /// The zone's IANA name.
+    pub fn zone_name(&self) -> &str {
         if self.is_utc() { "UTC" } else { self.zone.iana_name().unwrap_or("local") }
     }
 

@@ -67,7 +67,7 @@ impl Failure {
             Self::Usage { what, next } => (what.clone(), next.clone()),
             Self::Call(error) => (what_happened(error), what_next(error)),
             Self::Interrupted { again } => {
-                ("stopped watching; what was started goes on".to_owned(), format!("look again with `{again}`"))
+                ("no longer watching; what was started goes on".to_owned(), format!("look again with `{again}`"))
             }
             Self::Declined => ("nothing was done".to_owned(), String::new()),
             Self::Internal(what) => (what.clone(), "report it with the command that you ran".to_owned()),
@@ -138,12 +138,22 @@ fn what_next(error: &Error) -> String {
             "name the group as its tag does, or let `patchctl groups add GROUP INSTANCE` write the tag that works"
         }
         Some("NO_TARGETS") => "`patchctl instances` shows groups; `patchctl readiness ID` says what is in the way",
+        Some("PATCH_SCHEDULE_NOT_FOUND") => "`patchctl schedules` lists those there are",
+        Some("MAINTENANCE_WINDOW_NOT_FOUND") => "`patchctl windows` lists those there are",
+        Some("SCHEDULE_DIVERGED") => {
+            "`patchctl windows get ID` shows what it does; --allow-diverged deletes it all the same"
+        }
+        Some("NO_RUN_TO_SKIP") => "`patchctl schedules get ID` shows what is left",
+        Some("ETAG_MISMATCH") => "somebody has changed it meanwhile: look again, then decide again",
         Some("TOO_MANY_TARGETS") => "select fewer with --group, --tag or --exclude",
         Some("PLAN_CHANGED") => "look again with --validate-only, and give its new fingerprint as --expected-plan",
         Some("REQUEST_ID_REUSED") => "leave --request-id out, or give a new UUID: this one belongs to another change",
         Some("OUTPUT_NOT_READY") => "try again when the step has ended: `patchctl operations targets` shows its state",
         None if error.code() == Code::Unavailable => {
             "start one with `patchplane serve --simulated`, or name another with --server or PATCHPLANE_SERVER"
+        }
+        _ if error.field_violations().iter().any(|violation| violation.field.ends_with("time_zone")) => {
+            "name the zone whose clocks you mean, such as --zone Asia/Tokyo; UTC must be said, too"
         }
         _ => return error.advice(),
     };

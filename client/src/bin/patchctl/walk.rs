@@ -12,7 +12,7 @@ use patchplane_client::{
     Error, Listing, Location,
     api::{
         self, Baseline, Instance, PatchOperation, Plan, patch_operation::Kind, patch_operation::RebootOption,
-        patch_operation_target::State,
+        patch_operation_target::State, recurrence,
     },
     name::id,
 };
@@ -34,6 +34,7 @@ shown and you are asked. Without a yes it only looks.
 Examples:
   patchctl walk                                  against `patchplane serve --simulated`, for example
   patchctl walk --group canary --instance i-0123456789abcdef0
+  patchctl walk --zone Europe/Berlin             whose clocks the schedule of the last step goes by
   patchctl walk --yes                            runs through, changes included")]
 pub(crate) struct Walk {
     /// The patch group to walk with; made if there is none.
@@ -45,6 +46,9 @@ pub(crate) struct Walk {
     /// The operating system whose baseline and instances are taken.
     #[arg(long, value_name = "OS", default_value = "AMAZON_LINUX_2")]
     os: String,
+    /// The zone of the nightly schedule; --tz does as well, and unless given this machine's is taken.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
     /// Do not ask and do not wait: run through, changes included.
     #[arg(short, long)]
     yes: bool,
@@ -56,12 +60,13 @@ struct Tour<'a> {
     location: Location,
     group: String,
     os: String,
+    zone: String,
     yes: bool,
 }
 
 impl Walk {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Self { group, instances, os, yes } = self;
+        let Self { group, instances, os, zone, yes } = self;
         if context.out.is_json() {
             return Err(Failure::Usage {
                 what: "the walk is for people, and speaks in sentences".to_owned(),
@@ -75,7 +80,12 @@ impl Walk {
             });
         }
         let location = location(context, yes).await?;
-        let tour = Tour { context, location, group, os, yes };
+        let zone = zone.or_else(|| context.out.tz.clone()).unwrap_or_else(|| match context.out.view.zone_name() {
+            // Of somebody in UTC there is more to see elsewhere.
+            "UTC" | "local" => "Asia/Tokyo".to_owned(),
+            zone => zone.to_owned(),
+        });
+        let tour = Tour { context, location, group, os, zone, yes };
         match tour.walk(instances).await {
             Err(Failure::Declined) => {
                 tour.say("Here you ended the walk. `patchctl walk` begins it again; what is done stays done.")?;
@@ -108,7 +118,9 @@ impl Tour<'_> {
         self.next().await?;
         self.install().await?;
         self.next().await?;
-        self.history(&baseline, &members).await?;
+        let schedule = self.schedule().await?;
+        self.next().await?;
+        self.history(&baseline, &members, schedule).await?;
         Ok(Exit::Well)
     }
 
@@ -284,7 +296,70 @@ impl Tour<'_> {
         self.summary().await
     }
 
-    async fn history(&self, baseline: &Baseline, members: &[String]) -> Result<(), Failure> {
+    /// Makes the nightly schedule, unless there is one; gives its id.
+    async fn schedule(&self) -> Result<Option<String>, Failure> {
+        let zone = &self.zone;
+        self.title(&format!("8. Every night: install daily at 03:00 in {zone}"))?;
+        self.say(
+            "A schedule is one call here, and a maintenance window of Systems Manager there, which runs also while patchplane \
+             is down. AWS takes times for UTC unless told otherwise; here the zone must be said, and the next runs are \
+             shown on its clocks with UTC beside them.",
+        )?;
+        self.command(&format!("schedules preview --daily 03:00 --zone {zone} --count 3"))?;
+        let time = api::TimeOfDay { hours: 3, minutes: 0, seconds: 0 };
+        let daily = recurrence::Kind::Daily(recurrence::Daily { time: Some(time) });
+        let recurrence = Some(api::Recurrence { kind: Some(daily) });
+        let request = api::PreviewScheduleRequest {
+            recurrence: recurrence.clone(),
+            time_zone: zone.clone(),
+            count: 3,
+            after_time: None,
+        };
+        let runs = self.context.client.preview_schedule(request).await?.runs;
+        self.show(&self.context.out.view.upcoming(&runs))?;
+
+        let name = self.group.replace(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c)), "-") + "-nightly";
+        let request = api::ListPatchSchedulesRequest { parent: self.location.to_string(), ..Default::default() };
+        let all = Listing::collect(self.context.client.list_patch_schedules(request)).await?.items;
+        if let Some(schedule) = all.iter().find(|schedule| schedule.display_name == name) {
+            self.command(&format!("schedules get {}", id(&schedule.name)))?;
+            self.show(&self.context.out.view.schedule(schedule))?;
+            return Ok(Some(id(&schedule.name)));
+        }
+        let group = quoted(&self.group);
+        let does = format!("--install --reboot if-needed --group {group} --daily 03:00 --zone {zone}");
+        self.command(&format!("schedules create {name} {does}"))?;
+        let patch_groups = vec![self.group.clone()];
+        let schedule = api::PatchSchedule {
+            display_name: name,
+            kind: Kind::Install.into(),
+            reboot_option: RebootOption::RebootIfNeeded.into(),
+            targets: Some(api::patch_schedule::Targets { patch_groups, ..Default::default() }),
+            recurrence,
+            time_zone: zone.clone(),
+            ..Default::default()
+        };
+        let call = |Change { validate_only, expected_plan, request_id }| {
+            self.context.client.create_patch_schedule(api::CreatePatchScheduleRequest {
+                parent: self.location.to_string(),
+                patch_schedule: Some(schedule.clone()),
+                request_id,
+                validate_only,
+                expected_plan,
+            })
+        };
+        let done = self.change(call, |answer| answer.plan.as_ref(), |_| "Make this schedule?".to_owned()).await?;
+        let Some(schedule) = done.and_then(|answer| answer.patch_schedule) else { return Ok(None) };
+        self.show(&self.context.out.view.schedule(&schedule))?;
+        let schedule = id(&schedule.name);
+        self.say("Time and zone can be changed later, a night be left out, the whole be paused:")?;
+        self.command(&format!("schedules update {schedule} --daily 04:00 --zone Europe/Berlin"))?;
+        self.command(&format!("schedules skip {schedule}"))?;
+        self.command(&format!("schedules pause {schedule}"))?;
+        Ok(Some(schedule))
+    }
+
+    async fn history(&self, baseline: &Baseline, members: &[String], schedule: Option<String>) -> Result<(), Failure> {
         self.title("The history")?;
         self.command("operations")?;
         let request = api::ListPatchOperationsRequest { parent: self.location.to_string(), ..Default::default() };
@@ -292,10 +367,14 @@ impl Tour<'_> {
         self.show(&self.context.out.view.operations(&all))?;
         let (group, members) = (quoted(&self.group), members.join(" "));
         self.say(&format!(
-            "That was the day. The instances are still in the group {:?}, with {} attached. To take them out again:",
+            "That was the day. The instances are still in the group {:?}, with {} attached. To take everything back:",
             self.group, baseline.display_name,
         ))?;
-        self.command(&format!("groups remove {group} {members}"))
+        if let Some(schedule) = schedule {
+            self.command(&format!("schedules delete {schedule}"))?;
+        }
+        self.command(&format!("groups remove {group} {members}"))?;
+        self.command(&format!("groups detach {group} {}", id(&baseline.name)))
     }
 
     // === what steps have in common ===
