@@ -59,6 +59,7 @@ impl Server {
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             ended = &mut serving => return Ok(ended?),
+            () = app.engine().sweep_for_ever() => {}
             () = stop => {}
         }
         health.set_serving(false).await;

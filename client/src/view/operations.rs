@@ -23,6 +23,11 @@ impl View {
             let kind = word(operation.kind().as_str_name(), "KIND_");
             let targets = operation.targets.as_ref().map(selection).unwrap_or_default();
             let state = word(operation.state().as_str_name(), "STATE_");
+            // What others started says so.
+            let kind = match word(operation.origin().as_str_name(), "ORIGIN_") {
+                "PATCHPLANE" | "UNSPECIFIED" => kind.to_owned(),
+                origin => format!("{kind} ({origin})"),
+            };
             let mut row = vec![Cell::new(name::id(&operation.name))];
             if narrow {
                 row.extend([
@@ -70,6 +75,10 @@ impl View {
                 },
             ),
             ("Created by", operation.creator.clone()),
+            (
+                "Origin",
+                [word(operation.origin().as_str_name(), "ORIGIN_"), &operation.source].join(" ").trim().to_owned(),
+            ),
             ("Note", operation.note.clone()),
             ("Snapshot", operation.snapshot_id.clone()),
             ("AWS commands", operation.command_ids.join(", ")),

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use patchplane_rules::InstanceId;
 
 pub(crate) const DOCUMENT: &str = "AWS-RunPatchBaseline";
+/// The documents that scan and patch (S 7.2.1, 7.3).
+const PATCH_DOCUMENTS: [&str; 3] = [DOCUMENT, "AWS-RunPatchBaselineAssociation", "AWS-RunPatchBaselineWithHooks"];
 /// How the agent begins the output of a step that is not for its platform (S 7.1.4).
 const SKIPPED: &str = "Step execution skipped due to";
 /// What stands at the end of output that was cut (S 6.3.3).
@@ -20,12 +22,21 @@ const TRUNCATED: &str = "--output truncated--";
 pub struct CommandRecord {
     pub command_id: String,
     pub comment: String,
+    pub document: String,
+    /// `Scan` or `Install`.
+    pub operation: String,
+    /// Empty when it was sent without.
+    pub reboot_option: String,
     /// Empty when it was sent without.
     pub snapshot_id: String,
+    /// The association that it is a run of; empty when there is none (S 7.2, AssociationId).
+    pub association_id: String,
     /// Empty when it was sent to tags.
     pub instance_ids: Vec<InstanceId>,
     pub requested: Option<Timestamp>,
     pub expires_after: Option<Timestamp>,
+    /// Whether AWS will send it to no further node, and has heard of all.
+    pub ended: bool,
     pub status_details: String,
 }
 
@@ -89,12 +100,25 @@ pub struct StepOutput {
 }
 
 impl Aws {
-    /// Every patch command since then, whoever sent it. An error means that the listing is not whole.
+    /// Every command of the document that we send since then, whoever sent it. An error means that the listing is not whole.
     pub async fn patch_commands_since(&self, since: Timestamp) -> Result<Vec<CommandRecord>> {
+        self.commands_since(DOCUMENT, since).await
+    }
+
+    /// Every command since then that scans or patches, by whichever document.
+    pub async fn all_patch_commands_since(&self, since: Timestamp) -> Result<Vec<CommandRecord>> {
+        let mut commands = Vec::new();
+        for document in PATCH_DOCUMENTS {
+            commands.extend(self.commands_since(document, since).await?);
+        }
+        Ok(commands)
+    }
+
+    async fn commands_since(&self, document: &str, since: Timestamp) -> Result<Vec<CommandRecord>> {
         let filter =
             |key, value: String| LIST_COMMANDS.built(types::CommandFilter::builder().key(key).value(value).build());
         let filters = vec![
-            filter(types::CommandFilterKey::DocumentName, DOCUMENT.to_owned())?,
+            filter(types::CommandFilterKey::DocumentName, document.to_owned())?,
             filter(types::CommandFilterKey::InvokedAfter, since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())?,
         ];
         page::all(&LIST_COMMANDS, async |page: Page| {
@@ -151,14 +175,20 @@ impl InvocationStatus {
 // === from the SDK ===
 
 fn record(row: &types::Command) -> CommandRecord {
-    let snapshot_id = row.parameters().and_then(|parameters| parameters.get("SnapshotId")?.first());
+    let parameter = |name: &str| row.parameters().and_then(|all| all.get(name)?.first()).cloned().unwrap_or_default();
+    let status = row.status().map_or("", |status| status.as_str());
     CommandRecord {
         command_id: values::text(row.command_id()),
         comment: values::text(row.comment()),
-        snapshot_id: snapshot_id.cloned().unwrap_or_default(),
+        document: values::text(row.document_name()),
+        operation: parameter("Operation"),
+        reboot_option: parameter("RebootOption"),
+        snapshot_id: parameter("SnapshotId"),
+        association_id: parameter("AssociationId"),
         instance_ids: row.instance_ids().iter().filter_map(|id| values::key(Some(id))).collect(),
         requested: values::timestamp(row.requested_date_time()),
         expires_after: values::timestamp(row.expires_after()),
+        ended: !matches!(status, "Pending" | "InProgress" | "Delayed" | "Cancelling"),
         status_details: values::text(row.status_details()),
     }
 }

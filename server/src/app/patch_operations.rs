@@ -10,7 +10,7 @@ use crate::{
     auth::{Action, Caller},
     domain::{
         name::{OperationName, Parent, StepName},
-        operation::{Kind, Operation, OperationId, Spec, State, Step, Target, TargetCounts},
+        operation::{Kind, Operation, OperationId, Origin, OriginKind, Spec, State, Step, Target, TargetCounts},
         page::Paging,
         plan::Plan,
         request::Mutation,
@@ -18,7 +18,7 @@ use crate::{
     operation::resolve,
     store::Listed,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::StepOutput;
 use patchplane_rules::{InstanceId, Location};
 use std::time::Duration;
@@ -27,6 +27,10 @@ use uuid::Uuid;
 
 /// How long a request waits for its targets to be looked up; longer, the operation resolves by itself.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a reader waits for a look at what others did, and how old the last may be, by the clock.
+const SEE_WITHIN: Duration = Duration::from_secs(5);
+const SEEN_LATELY: SignedDuration = SignedDuration::from_mins(1);
 
 /// A request to scan or patch instances of one location.
 pub struct NewPatchOperation {
@@ -47,6 +51,7 @@ pub struct Created {
 /// A question for operations.
 pub struct ListPatchOperations {
     pub parent: Parent,
+    pub origin: Option<OriginKind>,
     pub paging: Paging,
 }
 
@@ -143,7 +148,7 @@ impl App {
     fn operation(&self, who: &Caller, new: &NewPatchOperation, state: State, now: Timestamp) -> Operation {
         let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
         Operation {
-            id: OperationId(Ulid::from_parts(millis, Uuid::new_v4().as_u128())),
+            id: OperationId::Ours(Ulid::from_parts(millis, Uuid::new_v4().as_u128())),
             location: new.location.clone(),
             spec: new.spec.clone(),
             state,
@@ -158,25 +163,44 @@ impl App {
             update_time: now,
             end_time: None,
             deadline: now.checked_add(new.spec.max_duration).unwrap_or(Timestamp::MAX),
+            origin: Origin::Patchplane,
         }
     }
 
     #[tracing::instrument(name = "app.get_patch_operation", skip_all, fields(operation = %name))]
     pub async fn get_patch_operation(&self, who: &Caller, name: OperationName) -> Result<Listed> {
         who.may(Action::ReadPatchOperations, &name.location)?;
+        if !name.id.is_ours() {
+            self.see_others(&name.location).await;
+        }
         self.listed(&name).await
+    }
+
+    /// Looks for what others did, if nobody looked lately. When AWS does not answer, the history is as it was.
+    async fn see_others(&self, location: &Location) {
+        let seen = tokio::time::timeout(SEE_WITHIN, self.engine.sweep(location, SEEN_LATELY)).await;
+        let error = match seen {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        tracing::warn!(%location, error, "what others did cannot be seen at the moment");
     }
 
     #[tracing::instrument(name = "app.list_patch_operations", skip_all, fields(parent = %list.parent))]
     pub async fn list_patch_operations(&self, who: &Caller, list: ListPatchOperations) -> Result<ListPage<Listed>> {
-        let ListPatchOperations { parent, paging } = list;
-        let query = Query { action: Action::ReadPatchOperations, parent: &parent, filter: String::new() };
+        let ListPatchOperations { parent, origin, paging } = list;
+        let filter = origin.map(OriginKind::as_str).unwrap_or_default().to_owned();
+        let query = Query { action: Action::ReadPatchOperations, parent: &parent, filter };
         self.list(who, query, &paging, |location, room, inner| async move {
-            let before = inner.and_then(|id| Ulid::from_string(&id).ok()).map(OperationId);
-            let mut items = self.store.operations_before(&location, before, room + 1).await?;
+            if inner.is_none() && origin != Some(OriginKind::Patchplane) {
+                self.see_others(&location).await;
+            }
+            let before = inner.and_then(|place| Ulid::from_string(&place).ok());
+            let mut items = self.store.operations_before(&location, origin, before, room + 1).await?;
             let more = items.len() > room;
             items.truncate(room);
-            let next = items.last().filter(|_| more).map(|listed| listed.operation.id.to_string());
+            let next = items.last().filter(|_| more).map(|listed| listed.operation.place().to_string());
             Ok(Chunk { items, next })
         })
         .await

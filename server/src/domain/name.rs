@@ -5,7 +5,6 @@ use patchplane_rules::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::fmt;
-use ulid::Ulid;
 
 use super::operation::OperationId;
 
@@ -195,11 +194,7 @@ impl ScheduleName {
 }
 
 fn operation_id(field: &str, text: &str) -> Result<OperationId, Invalid> {
-    Ulid::from_string(text)
-        .ok()
-        .filter(|ulid| ulid.to_string() == text)
-        .map(OperationId)
-        .ok_or_else(|| Invalid::new(field, "must end with an operation's id, a ULID of 26 upper-case characters"))
+    text.parse().map_err(|invalid: Invalid| Invalid::new(field, invalid.rule))
 }
 
 impl OperationName {

@@ -1,16 +1,49 @@
 //! Patch operations: what was asked, and what became of it and of each target.
 
 use jiff::{SignedDuration, Timestamp};
-use patchplane_rules::{InstanceId, Invalid, Location, OperatingSystem, PatchGroupName, PatchSummary};
+use patchplane_rules::{InstanceId, Invalid, Location, OperatingSystem, PatchGroupName, PatchSummary, WindowId};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, str::FromStr};
 use ulid::Ulid;
+use uuid::Uuid;
 
 /// AWS takes at most this many instance ids in one SendCommand (S 6.1.1).
 pub const MAX_BATCH: usize = 50;
 
+/// Which operation, within its location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct OperationId(pub Ulid);
+#[serde(try_from = "String", into = "String")]
+pub enum OperationId {
+    Ours(Ulid),
+    /// A run of a maintenance window, by AWS's id of the execution.
+    Run(Uuid),
+    /// A command that others sent, by AWS's id.
+    Command(Uuid),
+}
+
+/// Who started an operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// The only one that the engine works on; the others are only followed.
+    #[default]
+    Patchplane,
+    Window(WindowId),
+    /// By AWS's id.
+    Association(String),
+    /// By AWS's id of its association.
+    PatchPolicy(String),
+    Command,
+}
+
+/// An origin without what it names: what lists are narrowed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginKind {
+    Patchplane,
+    Window,
+    Association,
+    PatchPolicy,
+    Command,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
@@ -81,6 +114,8 @@ pub struct Operation {
     pub update_time: Timestamp,
     pub end_time: Option<Timestamp>,
     pub deadline: Timestamp,
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -364,9 +399,94 @@ impl TargetCounts {
     }
 }
 
+// === impl Operation ===
+
+impl Operation {
+    /// Its place in the history, by the time of its creation; each has its own.
+    pub fn place(&self) -> Ulid {
+        match self.id {
+            OperationId::Ours(ulid) => ulid,
+            OperationId::Run(uuid) | OperationId::Command(uuid) => {
+                let millis = u64::try_from(self.create_time.as_millisecond()).unwrap_or(0);
+                Ulid::from_parts(millis, uuid.as_u128())
+            }
+        }
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    pub fn kind(&self) -> OriginKind {
+        match self {
+            Self::Patchplane => OriginKind::Patchplane,
+            Self::Window(_) => OriginKind::Window,
+            Self::Association(_) => OriginKind::Association,
+            Self::PatchPolicy(_) => OriginKind::PatchPolicy,
+            Self::Command => OriginKind::Command,
+        }
+    }
+}
+
+impl OriginKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Patchplane => "PATCHPLANE",
+            Self::Window => "WINDOW",
+            Self::Association => "ASSOCIATION",
+            Self::PatchPolicy => "PATCH_POLICY",
+            Self::Command => "COMMAND",
+        }
+    }
+}
+
+// === impl OperationId ===
+
+impl OperationId {
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Ours(_))
+    }
+}
+
+impl FromStr for OperationId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let uuid = |text: &str| Uuid::parse_str(text).ok();
+        let id = match (text.strip_prefix("run-"), text.strip_prefix("cmd-")) {
+            (Some(rest), _) => uuid(rest).map(Self::Run),
+            (_, Some(rest)) => uuid(rest).map(Self::Command),
+            _ => Ulid::from_string(text).ok().map(Self::Ours),
+        };
+        // One spelling for each.
+        id.filter(|id| id.to_string() == text).ok_or_else(|| {
+            let rule = "must end with an operation's id: a ULID of 26 upper-case characters, run-{uuid} or cmd-{uuid}";
+            Invalid::new("patch_operation", rule)
+        })
+    }
+}
+
+impl TryFrom<String> for OperationId {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<OperationId> for String {
+    fn from(id: OperationId) -> Self {
+        id.to_string()
+    }
+}
+
 impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            Self::Ours(ulid) => ulid.fmt(f),
+            Self::Run(uuid) => write!(f, "run-{uuid}"),
+            Self::Command(uuid) => write!(f, "cmd-{uuid}"),
+        }
     }
 }
 

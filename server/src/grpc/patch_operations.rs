@@ -12,8 +12,8 @@ use crate::{
     domain::{
         name::{OperationName, Parent, StepName, parse_location},
         operation::{
-            InstanceLimit, Kind, RebootOption, Spec, State, Step, StepState, Target, TargetCounts, TargetSelection,
-            TargetState,
+            InstanceLimit, Kind, Origin, OriginKind, RebootOption, Spec, State, Step, StepState, Target, TargetCounts,
+            TargetSelection, TargetState,
         },
         plan::hex,
         request::RequestId,
@@ -63,10 +63,11 @@ impl pb::patch_operation_service_server::PatchOperationService for Api {
         request: Request<pb::ListPatchOperationsRequest>,
     ) -> Result<Response<pb::ListPatchOperationsResponse>, Status> {
         let who = caller(&request)?;
-        let pb::ListPatchOperationsRequest { parent, page_size, page_token } = request.into_inner();
+        let pb::ListPatchOperationsRequest { parent, page_size, page_token, origin } = request.into_inner();
         let parent = Parent::parse("parent", &parent).map_err(Error::from)?;
+        let origin = asked_origin(origin).map_err(Error::from)?;
         let paging = paging(page_size, page_token, 50, 200).map_err(Error::from)?;
-        let found = self.app.list_patch_operations(&who, ListPatchOperations { parent, paging }).await?;
+        let found = self.app.list_patch_operations(&who, ListPatchOperations { parent, origin, paging }).await?;
         let (patch_operations, next_page_token, unreachable) = page(found, pb::PatchOperation::from);
         Ok(Response::new(pb::ListPatchOperationsResponse { patch_operations, next_page_token, unreachable }))
     }
@@ -290,6 +291,30 @@ fn selection(asked: pb::TargetSelection) -> Result<TargetSelection, Error> {
     })
 }
 
+fn asked_origin(asked: i32) -> Result<Option<OriginKind>, Invalid> {
+    use pb::patch_operation::Origin as Wire;
+    Ok(Some(match Wire::try_from(asked) {
+        Ok(Wire::Unspecified) => return Ok(None),
+        Ok(Wire::Patchplane) => OriginKind::Patchplane,
+        Ok(Wire::Window) => OriginKind::Window,
+        Ok(Wire::Association) => OriginKind::Association,
+        Ok(Wire::PatchPolicy) => OriginKind::PatchPolicy,
+        Ok(Wire::Command) => OriginKind::Command,
+        Err(_) => return Err(Invalid::new("origin", "is not a value this server knows")),
+    }))
+}
+
+fn origin(origin: OriginKind) -> pb::patch_operation::Origin {
+    use pb::patch_operation::Origin as Wire;
+    match origin {
+        OriginKind::Patchplane => Wire::Patchplane,
+        OriginKind::Window => Wire::Window,
+        OriginKind::Association => Wire::Association,
+        OriginKind::PatchPolicy => Wire::PatchPolicy,
+        OriginKind::Command => Wire::Command,
+    }
+}
+
 fn wait(timeout: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
     let Some(timeout) = timeout else { return Ok(DEFAULT_WAIT) };
     let timeout = duration(timeout).and_then(|timeout| Duration::try_from(timeout).ok());
@@ -325,6 +350,7 @@ impl From<Listed> for pb::PatchOperation {
         let name = OperationName { location: operation.location, id: operation.id };
         let Spec { kind, targets, reboot_option, concurrency, max_failures, max_duration, max_targets, note } =
             operation.spec;
+        let ours = name.id.is_ours();
         Self {
             name: name.to_string(),
             kind: match kind {
@@ -339,15 +365,14 @@ impl From<Listed> for pb::PatchOperation {
                 Some(RebootOption::NoReboot) => pb::patch_operation::RebootOption::NoReboot,
             }
             .into(),
-            rollout: Some(pb::Rollout {
+            // What others started has no limits of ours.
+            rollout: ours.then(|| pb::Rollout {
                 concurrency: Some(concurrency.into()),
                 max_failures: Some(max_failures.into()),
             }),
-            max_duration: Some(prost_types::Duration {
-                seconds: max_duration.as_secs(),
-                nanos: max_duration.subsec_nanos(),
-            }),
-            max_targets: count(max_targets),
+            max_duration: ours
+                .then(|| prost_types::Duration { seconds: max_duration.as_secs(), nanos: max_duration.subsec_nanos() }),
+            max_targets: if ours { count(max_targets) } else { 0 },
             note,
             state: state(operation.state).into(),
             state_reason: operation.reason,
@@ -356,12 +381,17 @@ impl From<Listed> for pb::PatchOperation {
             create_time: Some(time(operation.create_time)),
             update_time: Some(time(operation.update_time)),
             end_time: operation.end_time.map(time),
-            deadline_time: Some(time(operation.deadline)),
+            deadline_time: ours.then(|| time(operation.deadline)),
             snapshot_id: operation.snapshot_id,
             creator: operation.creator,
-            origin: pb::patch_operation::Origin::Patchplane.into(),
+            origin: origin(operation.origin.kind()).into(),
             command_ids,
             etag,
+            source: match operation.origin {
+                Origin::Patchplane | Origin::Command => String::new(),
+                Origin::Window(id) => format!("{}/maintenanceWindows/{id}", name.location),
+                Origin::Association(id) | Origin::PatchPolicy(id) => id,
+            },
         }
     }
 }

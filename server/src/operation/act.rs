@@ -202,8 +202,12 @@ async fn dispatch(
 
 /// `pp:` and what tells this send from every other one, at most 60 characters.
 fn marker(inner: &Inner, id: OperationId, batch: u32, attempt: u32) -> String {
-    let installation = inner.store.installation().simple().to_string();
-    format!("pp:{}:{id}:{batch}.{attempt}", &installation[..12])
+    format!("{}{id}:{batch}.{attempt}", marker_of(inner))
+}
+
+/// How the markers of this installation begin.
+pub(super) fn marker_of(inner: &Inner) -> String {
+    format!("pp:{}:", &inner.store.installation().simple().to_string()[..12])
 }
 
 fn accepted(intent: &mut Dispatch, batch: &mut [Target], sent: SentCommand, now: Timestamp) {

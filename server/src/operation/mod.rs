@@ -4,6 +4,7 @@
 //! memory that a restart could not do without.
 
 mod act;
+mod history;
 mod next;
 mod outcome;
 pub(crate) mod resolve;
@@ -26,6 +27,9 @@ use tokio::{sync::watch, task::JoinHandle};
 /// After a step that failed for a reason that passes.
 const PAUSE: SignedDuration = SignedDuration::from_secs(5);
 
+/// Between two looks at what others did, when nobody asks.
+const SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(3);
+
 /// Works on operations. Clones share it.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
@@ -37,6 +41,8 @@ struct Inner {
     tasks: Mutex<HashMap<OperationId, JoinHandle<()>>>,
     /// How many operations are being worked on at this moment, those asleep not counted.
     busy: watch::Sender<usize>,
+    /// When each location was last swept for what others did; held while one is.
+    swept: BTreeMap<Location, tokio::sync::Mutex<Option<Timestamp>>>,
 }
 
 /// Counts as work until dropped.
@@ -44,7 +50,8 @@ struct Busy<'a>(&'a watch::Sender<usize>);
 
 impl Engine {
     pub(crate) fn new(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> Self {
-        let inner = Inner { clock, locations, store, tasks: Mutex::default(), busy: watch::Sender::new(0) };
+        let swept = locations.keys().map(|location| (location.clone(), tokio::sync::Mutex::default())).collect();
+        let inner = Inner { clock, locations, store, tasks: Mutex::default(), busy: watch::Sender::new(0), swept };
         Self(Arc::new(inner))
     }
 
@@ -69,6 +76,32 @@ impl Engine {
             drive(&inner, id, busy).await;
         });
         tasks.insert(id, task);
+    }
+
+    /// Sees what others have started in a location, unless somebody did so within `unless_within`.
+    pub(crate) async fn sweep(&self, location: &Location, unless_within: SignedDuration) -> crate::Result<()> {
+        let (Some(aws), Some(swept)) = (self.0.locations.get(location), self.0.swept.get(location)) else {
+            return Ok(());
+        };
+        let mut last = swept.lock().await;
+        let now = self.0.clock.now();
+        if last.is_none_or(|last| now.duration_since(last) >= unless_within) {
+            history::sweep(&self.0, location, aws, *last).await?;
+            *last = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Sweeps all locations, again and again: AWS forgets after 30 days, and watchers want to see changes.
+    pub async fn sweep_for_ever(&self) {
+        loop {
+            for location in self.0.locations.keys() {
+                if let Err(error) = self.sweep(location, SWEEP_EVERY).await {
+                    tracing::warn!(%location, %error, "what others did cannot be seen at the moment");
+                }
+            }
+            self.0.rest(self.0.clock.now().checked_add(SWEEP_EVERY).unwrap_or(Timestamp::MAX)).await;
+        }
     }
 
     /// How many operations are being worked on, those asleep not counted. Tests move their clock when it is 0.

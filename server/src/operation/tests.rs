@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     domain::operation::{
-        Dispatch, DispatchOutcome, InstanceLimit, Kind, MAX_BATCH, Operation, OperationId, RebootOption, Spec, State,
-        Target, TargetSelection, TargetState,
+        Dispatch, DispatchOutcome, InstanceLimit, Kind, MAX_BATCH, Operation, OperationId, Origin, RebootOption, Spec,
+        State, Target, TargetSelection, TargetState,
     },
     store::Saved,
 };
@@ -29,7 +29,7 @@ fn id(n: usize) -> InstanceId {
 
 fn saved(kind: Kind, targets: usize) -> Saved {
     let operation = Operation {
-        id: OperationId(Ulid::from_parts(1, 1)),
+        id: OperationId::Ours(Ulid::from_parts(1, 1)),
         location: Location::new("123456789012", "us-east-1").unwrap(),
         spec: Spec {
             kind,
@@ -50,6 +50,7 @@ fn saved(kind: Kind, targets: usize) -> Saved {
         update_time: start(),
         end_time: None,
         deadline: start() + Spec::DEFAULT_MAX_DURATION,
+        origin: Origin::default(),
     };
     let targets = (0..targets).map(|n| Target::pending(id(n), false, start())).collect();
     Saved { operation, targets, dispatches: Vec::new(), revision: 1 }

@@ -1,10 +1,11 @@
 //! Operations, their targets and their sends, as rows.
 
 use super::{Result, Store, Tx, WRITTEN_BY};
-use crate::domain::operation::{Dispatch, Operation, OperationId, Target, TargetCounts, TargetState};
+use crate::domain::operation::{Dispatch, Operation, OperationId, OriginKind, Target, TargetCounts, TargetState};
 use patchplane_rules::{InstanceId, Location};
 use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 use std::collections::HashMap;
+use ulid::Ulid;
 
 /// All of one operation, at one revision.
 #[derive(Clone, Debug)]
@@ -65,32 +66,66 @@ impl Store {
         Ok(list(&mut tx, vec![operation]).await?.pop())
     }
 
-    /// The newest operations of a location that are older than `before`, at most `limit`.
+    /// The newest operations of a location whose place is before `before`, at most `limit`.
     pub async fn operations_before(
         &self,
         location: &Location,
-        before: Option<OperationId>,
+        origin: Option<OriginKind>,
+        before: Option<Ulid>,
         limit: usize,
     ) -> Result<Vec<Listed>> {
         let mut tx = self.readers()?.begin().await?;
         let rows = sqlx::query(
-            "SELECT body FROM operations WHERE account = ? AND region = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            "SELECT body FROM operations WHERE account = ? AND region = ? AND place < ? \
+             AND origin = coalesce(?, origin) ORDER BY place DESC LIMIT ?",
         )
         .bind(location.account.as_str())
         .bind(location.region.as_str())
-        .bind(before.map_or_else(|| "~".to_owned(), |id| id.to_string()))
+        .bind(before.map_or_else(|| "~".to_owned(), |place| place.to_string()))
+        .bind(origin.map(OriginKind::as_str))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&mut *tx)
         .await?;
         list(&mut tx, bodies(rows)?).await
     }
 
-    /// Every operation that has not ended, oldest first; those written by a newer release are left to it.
+    /// What others started in a location and what had not ended when it was last seen.
+    pub async fn followed(&self, location: &Location) -> Result<Vec<Operation>> {
+        let rows = sqlx::query(
+            "SELECT body FROM operations WHERE account = ? AND region = ? AND terminal = 0 AND origin <> 'PATCHPLANE'",
+        )
+        .bind(location.account.as_str())
+        .bind(location.region.as_str())
+        .fetch_all(self.readers()?)
+        .await?;
+        bodies(rows)
+    }
+
+    /// The operations that these commands belong to, and whether they have ended, as far as the store knows them.
+    pub async fn owners(&self, command_ids: &[&str]) -> Result<HashMap<String, (OperationId, bool)>> {
+        let rows = sqlx::query(
+            "SELECT operation, command_id, terminal FROM dispatches JOIN operations ON id = operation \
+             WHERE command_id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(serde_json::to_string(command_ids)?)
+        .fetch_all(self.readers()?)
+        .await?;
+        rows.iter()
+            .map(|row| -> Result<_> {
+                let id = serde_json::from_value(serde_json::Value::String(row.try_get(0)?))?;
+                Ok((row.try_get(1)?, (id, row.try_get(2)?)))
+            })
+            .collect()
+    }
+
+    /// Every operation of ours that has not ended, oldest first; those written by a newer release are left to it.
     pub async fn unfinished(&self) -> Result<Vec<OperationId>> {
-        let rows = sqlx::query("SELECT body FROM operations WHERE terminal = 0 AND written_by = ? ORDER BY id")
-            .bind(WRITTEN_BY)
-            .fetch_all(self.readers()?)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT body FROM operations WHERE terminal = 0 AND written_by = ? AND origin = 'PATCHPLANE' ORDER BY id",
+        )
+        .bind(WRITTEN_BY)
+        .fetch_all(self.readers()?)
+        .await?;
         let operations: Vec<Operation> = bodies(rows)?;
         Ok(operations.into_iter().map(|operation| operation.id).collect())
     }
@@ -143,13 +178,15 @@ impl Tx {
     /// Writes an operation. After a crash it is there with everything else of this transaction, or not at all.
     pub async fn put_operation(&mut self, operation: &Operation) -> Result<()> {
         sqlx::query(
-            "INSERT INTO operations (id, account, region, terminal, revision, written_by, body) \
-             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET terminal = excluded.terminal, \
+            "INSERT INTO operations (id, account, region, place, origin, terminal, revision, written_by, body) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET terminal = excluded.terminal, \
              revision = excluded.revision, written_by = excluded.written_by, body = excluded.body",
         )
         .bind(operation.id.to_string())
         .bind(operation.location.account.as_str())
         .bind(operation.location.region.as_str())
+        .bind(operation.place().to_string())
+        .bind(operation.origin.kind().as_str())
         .bind(operation.state.is_terminal())
         .bind(self.revision.cast_signed())
         .bind(WRITTEN_BY)
