@@ -152,6 +152,8 @@ calls! {
     patch_groups: remove_instances(RemoveInstancesRequest) -> RemoveInstancesResponse, mutation;
     instances: get_instance(GetInstanceRequest) -> GetInstanceResponse, read;
     instances: check_readiness(CheckReadinessRequest) -> CheckReadinessResponse, read;
+    instances: batch_check_readiness(BatchCheckReadinessRequest) -> BatchCheckReadinessResponse, read;
+    instances: explain_baseline(ExplainBaselineRequest) -> ExplainBaselineResponse, read;
     compliance: get_compliance_summary(GetComplianceSummaryRequest) -> GetComplianceSummaryResponse, read;
     patch_operations: create_patch_operation(CreatePatchOperationRequest) -> CreatePatchOperationResponse, mutation;
     patch_operations: get_patch_operation(GetPatchOperationRequest) -> GetPatchOperationResponse, read;

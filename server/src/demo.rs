@@ -128,7 +128,7 @@ impl<W: Write> Walk<'_, W> {
         let mut answers: Vec<CheckReadinessResponse> = Vec::new();
         for (name, ..) in &expected {
             self.ask(&format!("InstanceService.CheckReadiness(name: …/instances/{})", id(name)))?;
-            let request = api::CheckReadinessRequest { name: name.clone() };
+            let request = api::CheckReadinessRequest { name: name.clone(), ..Default::default() };
             answers.push(self.client.check_readiness(request).await?);
         }
         self.answer(&self.view.readiness(&answers))?;

@@ -148,7 +148,7 @@ impl Generator {
             ("GetPatchGroup" | "AttachBaseline" | "DetachBaseline" | "AddInstances" | "RemoveInstances", _) => {
                 "/patchGroups/"
             }
-            ("GetInstance" | "CheckReadiness" | "ListInstancePatches", _) => "/instances/",
+            ("GetInstance" | "CheckReadiness" | "ExplainBaseline" | "ListInstancePatches", _) => "/instances/",
             ("GetStepOutput", _) => "/steps/",
             ("GetPatchSchedule" | "UpdatePatchSchedule" | "SkipNextRun" | "DeletePatchSchedule", _) => {
                 "/patchSchedules/"

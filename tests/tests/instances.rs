@@ -3,14 +3,23 @@
 
 use patchplane_client::{
     Listing,
-    api::{ListTagFindingsRequest, Remedy, TagFinding, remedy::Request, tag_finding::Code as Tag},
+    api::{
+        BatchCheckReadinessRequest, BatchCheckReadinessResponse, CheckReadinessRequest, ExplainBaselineRequest,
+        ExplainBaselineResponse, ListTagFindingsRequest, ReadinessFinding, Remedy, TagFinding,
+        explain_baseline_response::Source,
+        readiness_finding::{Certainty, Code},
+        remedy::Request,
+        tag_finding::Code as Tag,
+    },
     view,
 };
-use patchplane_sim::NodeBuilder;
-use patchplane_tests::{PARENT, World};
+use patchplane_sim::{FaultKind, NodeBuilder, SimLocation};
+use patchplane_tests::{PARENT, World, fault, refusal, scan};
+use std::collections::BTreeMap;
 
 /// Of AWS's own in us-east-1 (S 4.2).
 const AMAZON_LINUX_2: &str = "pb-0be8c61cde3be63f3";
+const WINDOWS: &str = "pb-09ca3fb51f0412ec3";
 
 fn one(builder: NodeBuilder) -> String {
     builder.create().remove(0)
@@ -83,4 +92,226 @@ async fn instances_with_the_same_mistake_are_mended_by_one_request() {
     assert_eq!(found.iter().map(|finding| finding.instance_ids.len()).collect::<Vec<_>>(), [1, 60]);
     send(&world, found[1].remedy.clone().unwrap()).await;
     assert!(nodes.iter().all(|id| world.account().tags(id)["Patch Group"] == "web"));
+}
+
+// === Which baseline ===
+
+async fn explain(world: &World, id: &str) -> ExplainBaselineResponse {
+    let request = ExplainBaselineRequest { name: format!("{PARENT}/instances/{id}") };
+    world.client.explain_baseline(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_baseline_is_explained_and_each_alternative_is_what_its_request_brings() {
+    let world = World::start().await;
+    let fleet = world.account();
+    let id = one(fleet.add_nodes(1).windows_2019());
+    // S 5.8, 5.10: without a group the default of the system.
+    let alone = explain(&world, &id).await;
+    assert_eq!((alone.source(), alone.patch_group.as_str()), (Source::AwsDefault, ""));
+    assert_eq!(alone.display_name, "AWS-DefaultPatchBaseline");
+    assert_eq!(alone.alternatives, [], "no group has a baseline yet");
+
+    world.attach("win", WINDOWS).await;
+    let alone = explain(&world, &id).await;
+    assert_eq!(alone.alternatives.len(), 1, "it can join the group");
+    send(&world, alone.alternatives[0].remedy.clone().unwrap()).await;
+    let joined = explain(&world, &id).await;
+    assert_eq!((joined.source(), joined.patch_group.as_str()), (Source::PatchGroup, "win"));
+    assert!(joined.reasons.len() >= 3, "{:?}", joined.reasons);
+
+    // Each way on, from the same start.
+    let others = joined.alternatives;
+    let labels: Vec<_> = others.iter().map(|other| other.display_name.as_str()).collect();
+    assert!(labels.contains(&"AWS-WindowsPredefinedPatchBaseline-OS"), "{labels:?}");
+    for other in others {
+        let undo = world.account().tags(&id);
+        send(&world, other.remedy.clone().unwrap()).await;
+        let now = explain(&world, &id).await;
+        assert_eq!((now.baseline, now.display_name), (other.baseline.clone(), other.display_name.clone()), "{other:?}");
+        world.client.attach_baseline(replace("win", WINDOWS)).await.unwrap();
+        if undo != world.account().tags(&id) {
+            send(&world, alone.alternatives[0].remedy.clone().unwrap()).await;
+        }
+        assert_eq!(explain(&world, &id).await.source(), Source::PatchGroup);
+    }
+
+    // What judged it last is told beside what would judge it now.
+    world.run(scan("win")).await;
+    let judged = explain(&world, &id).await;
+    assert_eq!(judged.last_report_baseline, format!("{PARENT}/baselines/{WINDOWS}"));
+    assert!(judged.last_report_time.is_some());
+}
+
+fn replace(group: &str, baseline: &str) -> patchplane_client::api::AttachBaselineRequest {
+    let (name, baseline) = (format!("{PARENT}/patchGroups/{group}"), format!("{PARENT}/baselines/{baseline}"));
+    patchplane_client::api::AttachBaselineRequest { name, baseline, replace: true, ..Default::default() }
+}
+
+#[tokio::test]
+async fn where_nobody_can_say_which_baseline_applies_the_answer_says_so() {
+    let world = World::start().await;
+    world.attach("web", AMAZON_LINUX_2).await;
+    let both = one(world.account().add_nodes(1).in_group("web").tagged("PatchGroup", "db"));
+    let answer = explain(&world, &both).await;
+    assert_eq!((answer.source(), answer.baseline.as_str()), (Source::Unspecified, ""));
+    assert_eq!(answer.alternatives.len(), 2, "one for each tag that can go");
+    let unmanaged = one(world.account().add_nodes(1).unmanaged());
+    let answer = explain(&world, &unmanaged).await;
+    assert_eq!((answer.source(), answer.operating_system.as_str()), (Source::Unspecified, ""));
+    assert!(!answer.reasons.is_empty());
+    let name = format!("{PARENT}/instances/i-0123456789abcdef0");
+    let refused = world.client.instances().explain_baseline(ExplainBaselineRequest { name }).await.unwrap_err();
+    assert_eq!(refusal(&refused).1, "INSTANCE_NOT_FOUND");
+}
+
+// === Readiness ===
+
+async fn check(world: &World, id: &str) -> Vec<ReadinessFinding> {
+    let name = format!("{PARENT}/instances/{id}");
+    let request = CheckReadinessRequest { name, ..CheckReadinessRequest::default() };
+    world.client.check_readiness(request).await.unwrap().findings
+}
+
+async fn check_many(world: &World, ids: &[String], group: &str) -> BatchCheckReadinessResponse {
+    let (parent, instance_ids, patch_group) = (PARENT.to_owned(), ids.to_vec(), group.to_owned());
+    let request = BatchCheckReadinessRequest { parent, instance_ids, patch_group, stale_after_days: 0 };
+    world.client.batch_check_readiness(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_further_obstacle_is_found_with_its_certainty_and_its_fix() {
+    use Certainty::{Inferred, NotVisible, Observed};
+    let world = World::start().await;
+    world.attach("web", AMAZON_LINUX_2).await;
+    let nodes = || world.account().add_nodes(1).in_group("web").already_scanned();
+    // S 10.2 by row: 3 the agent, 4 the profile, 5 to 7 the network, 10 the system; S 8.2 the report.
+    for (builder, code, certainty, blocking) in [
+        (nodes().agent_version("2.0.833.0"), Code::AgentTooOld, Observed, true),
+        (nodes().unsupported_os(), Code::OsUnsupported, Observed, true),
+        (nodes().without_profile(), Code::NoInstanceProfile, Inferred, false),
+        (nodes().offline(), Code::ProfileRights, NotVisible, false),
+        (nodes().without_route(), Code::NoRoute, Inferred, false),
+        (nodes().without_route().offline(), Code::NoRoute, Inferred, false),
+        (nodes().without_egress(), Code::NoRoute, Inferred, false),
+        (nodes().in_auto_scaling_group("asg"), Code::InAutoScalingGroup, Observed, false),
+        (nodes().last_run_failed(), Code::LastRunFailed, Observed, false),
+        (nodes().pending_reboot(), Code::PendingReboot, Observed, false),
+        (nodes().scanned_days_ago(8), Code::StaleScan, Observed, false),
+        (
+            world.account().add_nodes(1).metadata_tags().tagged("patch-group", "web"),
+            Code::TagKeyBlockedByImds,
+            Observed,
+            false,
+        ),
+    ] {
+        let findings = check(&world, &one(builder)).await;
+        let finding = findings.iter().find(|finding| finding.code() == code);
+        let finding = finding.unwrap_or_else(|| panic!("{code:?} is not among {findings:?}"));
+        assert_eq!((finding.certainty(), finding.blocking), (certainty, blocking), "{finding:?}");
+        assert!(!finding.evidence.is_empty() && !finding.fix.is_empty(), "{finding:?}");
+    }
+    for builder in [nodes(), nodes().behind_endpoints(), nodes().scanned_days_ago(6)] {
+        assert_eq!(check(&world, &one(builder)).await, []);
+    }
+}
+
+#[tokio::test]
+async fn an_operation_leaves_out_what_readiness_calls_blocking() {
+    let world = World::start().await;
+    let nodes = || world.account().add_nodes(1).in_group("web");
+    let ids = [nodes(), nodes().agent_version("2.0.1.0"), nodes().unsupported_os(), nodes().in_auto_scaling_group("a")];
+    let ids = ids.map(one);
+    let operation = world.run(scan("web")).await;
+    let counts = operation.counts.unwrap();
+    assert_eq!((counts.succeeded, counts.skipped), (2, 2), "{}", operation.explanation);
+    let checked = check_many(&world, &ids, "").await;
+    let ready: Vec<bool> = checked.results.iter().map(|result| result.ready).collect();
+    assert_eq!(ready, [true, false, false, true]);
+    for (id, ready) in ids.iter().zip(ready) {
+        assert_eq!(world.account().scans(id) == 1, ready, "{id}");
+    }
+}
+
+/// How often each operation of AWS was asked for during `call`.
+async fn requests<T>(world: &World, call: impl Future<Output = T>) -> (T, BTreeMap<String, usize>) {
+    let before = world.simulation.requests().len();
+    let answer = call.await;
+    let mut counts = BTreeMap::new();
+    for request in world.simulation.requests().split_off(before) {
+        *counts.entry(request.operation).or_default() += 1;
+    }
+    (answer, counts)
+}
+
+fn mixed(fleet: &SimLocation) -> Vec<String> {
+    let mut ids = fleet.add_nodes(180).in_group("web").already_scanned().create();
+    ids.extend(fleet.add_nodes(10).in_group("web").create());
+    ids.extend(fleet.add_nodes(5).in_group("web").unmanaged().create());
+    ids.extend(fleet.add_nodes(5).in_group("web").stopped().create());
+    ids
+}
+
+#[tokio::test]
+async fn many_instances_are_checked_with_few_requests_and_as_if_one_by_one() {
+    let world = World::start().await;
+    world.attach("web", AMAZON_LINUX_2).await;
+    let ids = mixed(&world.account());
+    let (many, asked) = requests(&world, check_many(&world, &ids, "")).await;
+    assert_eq!((many.results.len(), many.ready_count, many.not_ready_count), (200, 190, 10));
+    // The paging arithmetic: 200 ids a filter of EC2's, 50 a call of Systems Manager's (S 8.2.7, 10.1.5).
+    let expected = [
+        ("DescribeInstanceInformation", 4),
+        ("DescribeInstancePatchStates", 4),
+        ("DescribeInstances", 1),
+        ("DescribePatchBaselines", 1),
+        ("DescribePatchGroups", 1),
+        ("DescribeRouteTables", 1),
+        ("DescribeSecurityGroups", 1),
+        ("DescribeVpcEndpoints", 1),
+    ];
+    assert_eq!(asked, expected.map(|(operation, times)| (operation.to_owned(), times)).into());
+    let counts: BTreeMap<Code, i32> = many.counts.iter().map(|count| (count.code(), count.instance_count)).collect();
+    for (code, number) in [(Code::NeverScanned, 10), (Code::NotManaged, 5), (Code::NotRunning, 5)] {
+        assert_eq!(counts[&code], number, "{counts:?}");
+    }
+    for (id, result) in ids.iter().zip(&many.results).step_by(31) {
+        assert_eq!(result.findings, check(&world, id).await, "in the order of the request, and the same");
+    }
+    let by_group = check_many(&world, &[], "web").await;
+    assert_eq!((by_group.ready_count, by_group.not_ready_count, by_group.counts), (190, 10, many.counts));
+}
+
+#[tokio::test]
+async fn a_read_that_fails_is_named_once_and_no_check_of_it_passes() {
+    let world = World::start().await;
+    world.attach("web", AMAZON_LINUX_2).await;
+    let ids = world.account().add_nodes(3).in_group("web").already_scanned().create();
+    for (operation, code) in [
+        ("DescribePatchGroups", Code::GroupWithoutBaseline),
+        ("DescribeInstancePatchStates", Code::NeverScanned),
+        ("DescribeRouteTables", Code::NoRoute),
+        ("DescribeSecurityGroups", Code::NoRoute),
+        ("DescribeVpcEndpoints", Code::NoRoute),
+    ] {
+        world.simulation.inject(fault(operation, FaultKind::Deny, 1));
+        let many = check_many(&world, &ids, "").await;
+        assert_eq!(many.unmade_checks.len(), 1, "{operation}");
+        let unmade = &many.unmade_checks[0];
+        assert!(unmade.aws_action.ends_with(operation) && unmade.codes().any(|unmade| unmade == code), "{unmade:?}");
+        assert_eq!(unmade.reason, "AWS_ACCESS_DENIED");
+        for result in &many.results {
+            let seen: Vec<_> = result.findings.iter().map(|found| (found.code(), found.certainty())).collect();
+            assert_eq!(seen, [(code, Certainty::NotVisible)], "{operation}");
+        }
+    }
+    // Without the instances themselves there is nothing to say.
+    world.simulation.inject(fault("DescribeInstances", FaultKind::Deny, 1));
+    let request = BatchCheckReadinessRequest {
+        parent: PARENT.to_owned(),
+        instance_ids: ids,
+        ..BatchCheckReadinessRequest::default()
+    };
+    let refused = world.client.instances().batch_check_readiness(request).await.unwrap_err();
+    assert_eq!(refusal(&refused).1, "AWS_ACCESS_DENIED");
 }

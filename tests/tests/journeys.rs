@@ -35,7 +35,7 @@ fn group_name(group: &str) -> String {
 }
 
 async fn readiness(world: &World, id: &str) -> CheckReadinessResponse {
-    let request = CheckReadinessRequest { name: format!("{PARENT}/instances/{id}") };
+    let request = CheckReadinessRequest { name: format!("{PARENT}/instances/{id}"), ..Default::default() };
     world.client.check_readiness(request).await.unwrap()
 }
 

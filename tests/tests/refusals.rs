@@ -1,14 +1,7 @@
 //! Bad requests on every method: each gets its code, its reason and the name of the wrong field, and changes nothing.
 
 use patchplane_client::api::{
-    AddInstancesRequest, AttachBaselineRequest, CheckReadinessRequest, CreatePatchOperationRequest,
-    DeletePatchScheduleRequest, DetachBaselineRequest, GetBaselineRequest, GetComplianceSummaryRequest,
-    GetExecutionRequest, GetInstanceRequest, GetMaintenanceWindowRequest, GetPatchGroupRequest,
-    GetPatchOperationRequest, GetPatchScheduleRequest, GetStepOutputRequest, InstanceLimit, ListBaselinesRequest,
-    ListExecutionsRequest, ListInstancePatchesRequest, ListInstancesRequest, ListMaintenanceWindowsRequest,
-    ListPatchGroupsRequest, ListPatchOperationTargetsRequest, ListPatchOperationsRequest, ListPatchSchedulesRequest,
-    ListTagFindingsRequest, ListUpcomingRunsRequest, PatchOperation, PatchSchedule, Percent, RemoveInstancesRequest,
-    Rollout, SkipNextRunRequest, TagMatch, TargetSelection, UpdatePatchScheduleRequest, WaitPatchOperationRequest,
+    AddInstancesRequest, AttachBaselineRequest, BatchCheckReadinessRequest, CheckReadinessRequest, CreatePatchOperationRequest, DeletePatchScheduleRequest, DetachBaselineRequest, ExplainBaselineRequest, GetBaselineRequest, GetComplianceSummaryRequest, GetExecutionRequest, GetInstanceRequest, GetMaintenanceWindowRequest, GetPatchGroupRequest, GetPatchOperationRequest, GetPatchScheduleRequest, GetStepOutputRequest, InstanceLimit, ListBaselinesRequest, ListExecutionsRequest, ListInstancePatchesRequest, ListInstancesRequest, ListMaintenanceWindowsRequest, ListPatchGroupsRequest, ListPatchOperationTargetsRequest, ListPatchOperationsRequest, ListPatchSchedulesRequest, ListTagFindingsRequest, ListUpcomingRunsRequest, PatchOperation, PatchSchedule, Percent, RemoveInstancesRequest, Rollout, SkipNextRunRequest, TagMatch, TargetSelection, UpdatePatchScheduleRequest, WaitPatchOperationRequest,
     WatchPatchOperationRequest, instance_limit::Amount, patch_operation::RebootOption,
 };
 use patchplane_tests::{PARENT, World, install, refusal, scan};
@@ -179,6 +172,8 @@ async fn reads_refuse_wrong_names_and_say_what_does_not_exist() {
     read!(instances.get_instance(GetInstanceRequest.name), names(), absent(), "INSTANCE_NOT_FOUND");
     read!(instances.get_instance(GetInstanceRequest.name), names(), away(), "LOCATION_NOT_CONFIGURED");
     read!(instances.check_readiness(CheckReadinessRequest.name), names(), away(), "LOCATION_NOT_CONFIGURED");
+    read!(instances.explain_baseline(ExplainBaselineRequest.name), names(), absent(), "INSTANCE_NOT_FOUND");
+    read!(instances.explain_baseline(ExplainBaselineRequest.name), names(), away(), "LOCATION_NOT_CONFIGURED");
     read!(instances.list_instance_patches(ListInstancePatchesRequest.parent), names(), absent(), "INSTANCE_NOT_FOUND");
     let absent = ELSEWHERE.to_owned();
     read!(
@@ -253,6 +248,39 @@ async fn reads_refuse_wrong_names_and_say_what_does_not_exist() {
     read!(patch_operations.get_step_output(GetStepOutputRequest.name), &steps, absent, "STEP_NOT_FOUND");
     let absent = format!("{operation}/targets/{INSTANCE}/steps/PatchLinux");
     read!(patch_operations.get_step_output(GetStepOutputRequest.name), &steps, absent, "STEP_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn readiness_refuses_what_cannot_be_checked() {
+    let (world, _) = world().await;
+    let name = format!("{PARENT}/instances/{INSTANCE}");
+    let good = || BatchCheckReadinessRequest {
+        parent: PARENT.to_owned(),
+        instance_ids: vec![INSTANCE.to_owned()],
+        ..BatchCheckReadinessRequest::default()
+    };
+    for stale_after_days in [-1, 366, i32::MIN, i32::MAX] {
+        let request = CheckReadinessRequest { name: name.clone(), stale_after_days };
+        refused!(world, instances.check_readiness(request), "stale_after_days");
+        let request = BatchCheckReadinessRequest { stale_after_days, ..good() };
+        refused!(world, instances.batch_check_readiness(request), "stale_after_days");
+    }
+    for parent in not_one_location().map(str::to_owned) {
+        refused!(world, instances.batch_check_readiness(BatchCheckReadinessRequest { parent, ..good() }), "parent");
+    }
+    for (instance_ids, field) in bad_instance_ids(true) {
+        let request = BatchCheckReadinessRequest { instance_ids, ..good() };
+        refused!(world, instances.batch_check_readiness(request), field);
+    }
+    let request = BatchCheckReadinessRequest { patch_group: "web".to_owned(), ..good() };
+    refused!(world, instances.batch_check_readiness(request), "patch_group");
+    let request = BatchCheckReadinessRequest { instance_ids: vec![], patch_group: "a,b".to_owned(), ..good() };
+    refused!(world, instances.batch_check_readiness(request), "patch_group");
+    let request = BatchCheckReadinessRequest { parent: ELSEWHERE.to_owned(), ..good() };
+    refused!(world, instances.batch_check_readiness(request), NotFound "LOCATION_NOT_CONFIGURED");
+    world.account().add_nodes(1001).in_group("crowd").create();
+    let request = BatchCheckReadinessRequest { instance_ids: vec![], patch_group: "crowd".to_owned(), ..good() };
+    refused!(world, instances.batch_check_readiness(request), FailedPrecondition "TOO_MANY_INSTANCES");
 }
 
 #[tokio::test]

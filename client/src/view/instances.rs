@@ -1,8 +1,8 @@
 //! Instances, whether they can be patched, their patches, and the summary of many.
 
-use super::{View, bad_if_some, coloured, count, places, word};
+use super::{View, bad_if_some, coloured, command, count, places, word};
 use crate::{
-    api::{CheckReadinessResponse, ComplianceSummary, Instance, InstancePatch, PatchCounts},
+    api::{CheckReadinessResponse, ComplianceSummary, ExplainBaselineResponse, Instance, InstancePatch, PatchCounts},
     name,
 };
 use comfy_table::{Cell, Color};
@@ -90,7 +90,41 @@ impl View {
                 table.add_row(row);
             }
         }
-        self.render(table, &[0, 2])
+        let findings = answers.iter().flat_map(|answer| &answer.findings);
+        let commands: Vec<String> = findings.filter_map(|finding| command(finding.remedy.as_ref()?)).collect();
+        self.render(table, &[0, 2]) + &self.commands(&commands)
+    }
+
+    /// Which baseline an instance gets, why, and what would give it another.
+    pub fn baseline_choice(&self, answer: &ExplainBaselineResponse) -> String {
+        let baseline = match answer.baseline.as_str() {
+            "" => "nobody can say".to_owned(),
+            baseline => format!("{} ({})", answer.display_name, name::id(baseline)),
+        };
+        let last = match answer.last_report_baseline.as_str() {
+            "" => String::new(),
+            last => format!("{}, {}", name::id(last), self.moment(answer.last_report_time.as_ref())),
+        };
+        let mut text = self.properties(&[
+            ("Instance", answer.name.clone()),
+            ("Baseline", baseline),
+            ("Decided by", word(answer.source().as_str_name(), "SOURCE_").replace("UNSPECIFIED", "")),
+            ("Because", answer.reasons.join("; ")),
+            ("Last judged by", last),
+        ]);
+        for other in &answer.alternatives {
+            let baseline = format!("{} ({})", other.display_name, name::id(&other.baseline));
+            text += &format!("\nInstead {baseline}: {}\n", other.effect);
+            if let Some(command) = other.remedy.as_ref().and_then(command) {
+                text += &format!("  {command}\n");
+            }
+        }
+        text
+    }
+
+    /// Commands to be copied, each on a line of its own however long it is.
+    fn commands(&self, commands: &[String]) -> String {
+        commands.iter().map(|command| format!("  {command}\n")).collect()
     }
 
     /// One line for each patch.

@@ -215,6 +215,31 @@ impl Sighting {
 // === impl PatchSummary ===
 
 impl PatchSummary {
+    /// One in which nothing is counted.
+    pub fn of(id: InstanceId) -> Self {
+        Self {
+            id,
+            patch_group: String::new(),
+            baseline_id: String::new(),
+            operation: String::new(),
+            operation_start: None,
+            operation_end: None,
+            snapshot_id: String::new(),
+            reboot_option: String::new(),
+            installed: 0,
+            installed_other: 0,
+            installed_pending_reboot: 0,
+            installed_rejected: 0,
+            missing: 0,
+            failed: 0,
+            not_applicable: 0,
+            available_security_updates: 0,
+            critical_non_compliant: 0,
+            security_non_compliant: 0,
+            other_non_compliant: 0,
+        }
+    }
+
     /// Missing, failed, rejected and not yet rebooted patches make a node non-compliant (S 8.2.4); a security update that
     /// the baseline counts as non-compliant does, too (S 8.2.5).
     pub fn is_compliant(&self) -> bool {

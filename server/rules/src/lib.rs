@@ -3,6 +3,7 @@
 //! This crate does no input or output and knows no clock: time is passed in. Facts are cited as `S 4.4.2`, a line of
 //! the project's reference on AWS semantics (section, number).
 
+mod agent_version;
 mod approval;
 mod baseline;
 mod compliance;
@@ -20,6 +21,7 @@ mod schedule;
 mod vocabulary;
 mod window;
 
+pub use agent_version::AgentVersion;
 pub use approval::{
     AvailablePatch, Judgement, approved_from, compare_versions, filter_matches, group_matches, judge, level_rank,
     select,

@@ -9,17 +9,14 @@ use crate::{
     Error, Result,
     auth::{Action, Caller},
     domain::{
-        group_tags::{Membership, membership},
-        name::{BaselineName, InstanceName, Parent},
+        name::{InstanceName, Parent},
         page::Paging,
-        readiness::{Facts, Finding, assess},
     },
 };
-use jiff::Timestamp;
 use patchplane_aws::{Aws, NodeFilter, Page, VmFilter};
 use patchplane_rules::{
-    BaselineId, GROUP_TAG_KEYS, InstanceId, InstancePatch, Location, ManagedNode, PatchGroupName, PatchState,
-    PatchSummary, PowerState, Sighting, VirtualMachine,
+    GROUP_TAG_KEYS, InstanceId, InstancePatch, Location, PatchGroupName, PatchState, PatchSummary, PowerState,
+    Sighting, VirtualMachine,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,22 +42,6 @@ pub struct Instance {
     pub summary: Option<PatchSummary>,
 }
 
-/// Whether an instance can be patched.
-pub struct Readiness {
-    pub name: InstanceName,
-    pub findings: Vec<Finding>,
-    /// What an operation now would use.
-    pub baseline: Option<BaselineName>,
-    pub patch_group: Option<String>,
-    pub observe_time: Timestamp,
-}
-
-impl Readiness {
-    pub fn ready(&self) -> bool {
-        !self.findings.iter().any(|finding| finding.blocking)
-    }
-}
-
 impl App {
     #[tracing::instrument(name = "app.list_instances", skip_all, fields(parent = %list.parent))]
     pub async fn list_instances(&self, who: &Caller, list: ListInstances) -> Result<ListPage<Observed<Instance>>> {
@@ -82,46 +63,6 @@ impl App {
         who.may(Action::GetInstance, &name.location)?;
         let found = self.observe(&name.location, std::slice::from_ref(&name.id)).await?.pop();
         found.ok_or_else(|| Error::not_found("instance", "INSTANCE_NOT_FOUND", name))
-    }
-
-    #[tracing::instrument(name = "app.check_readiness", skip_all, fields(instance = %name))]
-    pub async fn check_readiness(&self, who: &Caller, name: InstanceName) -> Result<Readiness> {
-        who.may(Action::CheckReadiness, &name.location)?;
-        let aws = self.aws(&name.location)?;
-        let ids = std::slice::from_ref(&name.id);
-        let seen = aws.sightings(ids).await?.remove(&name.id).unwrap_or_default();
-        let os = seen.node.as_ref().and_then(ManagedNode::operating_system);
-        let group = match membership(&seen.tags) {
-            Membership::In { group, .. } => Some(group),
-            _ => None,
-        };
-        let attached: std::result::Result<Option<BaselineId>, String> = match (&group, &os) {
-            (Some(group), Some(os)) => match aws.group_mappings().await {
-                Ok(mappings) => Ok(mappings
-                    .into_iter()
-                    .find(|m| m.group.as_str() == group && m.baseline.operating_system == *os)
-                    .map(|m| m.baseline.id)),
-                Err(error) => Err(error.to_string()),
-            },
-            _ => Ok(None),
-        };
-        let summary = match aws.patch_summaries(ids).await {
-            Ok(mut found) => Ok(found.pop()),
-            Err(error) => Err(error.to_string()),
-        };
-        let baseline = match (&attached, os) {
-            (Ok(Some(id)), _) => Some(id.clone()),
-            (Ok(None), Some(os)) => aws.default_baseline_id(&os).await.ok(),
-            _ => None,
-        };
-        let facts = Facts { seen: &seen, attached, summary };
-        Ok(Readiness {
-            findings: assess(&facts),
-            baseline: baseline.map(|id| BaselineName { location: name.location.clone(), id }),
-            patch_group: group,
-            observe_time: self.clock.now(),
-            name,
-        })
     }
 
     #[tracing::instrument(name = "app.list_instance_patches", skip_all, fields(instance = %list.instance))]

@@ -9,6 +9,7 @@ mod mutations;
 pub mod patch_groups;
 pub mod patch_operations;
 pub mod patch_schedules;
+pub mod readiness;
 mod seal;
 pub mod watch;
 

@@ -95,7 +95,8 @@ pub fn tag_findings(
     chunks.collect()
 }
 
-fn missteps(
+/// What is wrong with one instance's tags, as far as `groups` tell which groups there are.
+pub(super) fn missteps(
     seen: &Sighting,
     groups: &Groups,
     registrations: &Registrations,
@@ -176,7 +177,7 @@ pub fn right_key(seen: &Sighting) -> &'static str {
 // === Groups that are there ===
 
 /// The groups of a location, found by what is left of their names without case and blanks.
-struct Groups {
+pub(super) struct Groups {
     registered: BTreeMap<String, BTreeSet<PatchGroupName>>,
     tagged: BTreeMap<String, BTreeMap<PatchGroupName, usize>>,
 }
@@ -186,7 +187,7 @@ fn skeleton(name: &str) -> String {
 }
 
 impl Groups {
-    fn of<'a>(instances: impl Iterator<Item = &'a Sighting>, registrations: &Registrations) -> Self {
+    pub(super) fn of<'a>(instances: impl Iterator<Item = &'a Sighting>, registrations: &Registrations) -> Self {
         let mut groups = Self { registered: BTreeMap::new(), tagged: BTreeMap::new() };
         for (group, _) in registrations.keys() {
             groups.registered.entry(skeleton(group.as_str())).or_default().insert(group.clone());

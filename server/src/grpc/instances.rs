@@ -7,12 +7,13 @@ use super::{
 use crate::{
     app::{
         baselines::Observed,
-        instances::{Instance, ListInstancePatches, ListInstances, Readiness},
+        instances::{Instance, ListInstancePatches, ListInstances},
+        readiness::BatchCheckReadiness,
     },
     domain::{
         group_tags::{Membership, membership},
         name::{InstanceName, Parent},
-        readiness::{Certainty, Code, Finding},
+        readiness::StaleAfter,
     },
     error::Error,
 };
@@ -49,10 +50,32 @@ impl pb::instance_service_server::InstanceService for Api {
         request: Request<pb::CheckReadinessRequest>,
     ) -> Result<Response<pb::CheckReadinessResponse>, Status> {
         let who = caller(&request)?;
-        let pb::CheckReadinessRequest { name } = request.into_inner();
+        let pb::CheckReadinessRequest { name, stale_after_days } = request.into_inner();
         let name = InstanceName::parse("name", &name).map_err(Error::from)?;
-        let readiness = self.app.check_readiness(&who, name).await?;
+        let stale_after = StaleAfter::parse("stale_after_days", stale_after_days).map_err(Error::from)?;
+        let readiness = self.app.check_readiness(&who, name, stale_after).await?;
         Ok(Response::new(readiness.into()))
+    }
+
+    async fn batch_check_readiness(
+        &self,
+        request: Request<pb::BatchCheckReadinessRequest>,
+    ) -> Result<Response<pb::BatchCheckReadinessResponse>, Status> {
+        let who = caller(&request)?;
+        let check = BatchCheckReadiness::try_from(request.into_inner())?;
+        let many = self.app.batch_check_readiness(&who, check).await?;
+        Ok(Response::new(many.into()))
+    }
+
+    async fn explain_baseline(
+        &self,
+        request: Request<pb::ExplainBaselineRequest>,
+    ) -> Result<Response<pb::ExplainBaselineResponse>, Status> {
+        let who = caller(&request)?;
+        let pb::ExplainBaselineRequest { name } = request.into_inner();
+        let name = InstanceName::parse("name", &name).map_err(Error::from)?;
+        let explained = self.app.explain_baseline(&who, name).await?;
+        Ok(Response::new(explained.into()))
     }
 
     async fn list_instance_patches(
@@ -147,48 +170,6 @@ fn managed(instance: &mut pb::Instance, node: &ManagedNode) {
     instance.agent_version.clone_from(&node.agent_version);
     instance.platform = format!("{} {}", node.platform_name, node.platform_version);
     instance.operating_system = node.operating_system().map(|os| os.to_string()).unwrap_or_default();
-}
-
-impl From<Readiness> for pb::CheckReadinessResponse {
-    fn from(readiness: Readiness) -> Self {
-        let ready = readiness.ready();
-        let Readiness { name, findings, baseline, patch_group, observe_time } = readiness;
-        Self {
-            name: name.to_string(),
-            ready,
-            findings: findings.into_iter().map(pb::ReadinessFinding::from).collect(),
-            baseline: baseline.map(|baseline| baseline.to_string()).unwrap_or_default(),
-            patch_group: patch_group.unwrap_or_default(),
-            observe_time: Some(time(observe_time)),
-        }
-    }
-}
-
-impl From<Finding> for pb::ReadinessFinding {
-    fn from(finding: Finding) -> Self {
-        use pb::readiness_finding as wire;
-        let Finding { code, certainty, evidence, fix, blocking } = finding;
-        let code = match code {
-            Code::NotFound => wire::Code::NotFound,
-            Code::NotRunning => wire::Code::NotRunning,
-            Code::NotManaged => wire::Code::NotManaged,
-            Code::AgentOffline => wire::Code::AgentOffline,
-            Code::NoPatchGroup => wire::Code::NoPatchGroup,
-            Code::TagKeyWrong => wire::Code::TagKeyWrong,
-            Code::GroupWithoutBaseline => wire::Code::GroupWithoutBaseline,
-            Code::PatchGroupAmbiguous => wire::Code::PatchGroupAmbiguous,
-            Code::OsUnsupported => wire::Code::OsUnsupported,
-            Code::NeverScanned => wire::Code::NeverScanned,
-            Code::PendingReboot => wire::Code::PendingReboot,
-            Code::NoInstanceProfile => wire::Code::NoInstanceProfile,
-        };
-        let certainty = match certainty {
-            Certainty::Observed => wire::Certainty::Observed,
-            Certainty::Inferred => wire::Certainty::Inferred,
-            Certainty::NotVisible => wire::Certainty::NotVisible,
-        };
-        Self { code: code.into(), certainty: certainty.into(), evidence, fix, blocking }
-    }
 }
 
 fn patch(patch: InstancePatch) -> pb::InstancePatch {

@@ -8,6 +8,7 @@ mod maintenance_windows;
 mod patch_groups;
 mod patch_operations;
 mod patch_schedules;
+mod readiness;
 mod recurrence;
 mod status;
 

@@ -6,7 +6,8 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
-use patchplane_client::{Listing, Location, api};
+use patchplane_client::{Listing, Location, api, name};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -28,6 +29,12 @@ enum Action {
     List(List),
     /// Shows one instance.
     Get {
+        /// i-… or mi-…, or the resource name.
+        #[arg(value_name = "INSTANCE")]
+        id: String,
+    },
+    /// Says which baseline an instance gets, why, and the commands that would give it another.
+    Explain {
         /// i-… or mi-…, or the resource name.
         #[arg(value_name = "INSTANCE")]
         id: String,
@@ -56,8 +63,14 @@ Examples:
   patchctl readiness i-0123456789abcdef0            exit code 1 if something is in the way")]
 pub(crate) struct Readiness {
     /// i-… or mi-…, or resource names.
-    #[arg(value_name = "INSTANCE", required = true)]
+    #[arg(value_name = "INSTANCE", required_unless_present = "group")]
     ids: Vec<String>,
+    /// All instances of this patch group.
+    #[arg(long, conflicts_with = "ids")]
+    group: Option<String>,
+    /// After how many days a report is stale.
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=365))]
+    stale_after: u16,
 }
 
 impl Instances {
@@ -69,6 +82,12 @@ impl Instances {
                 let answer = context.client.get_instance(api::GetInstanceRequest { name }).await?;
                 let instance = answer.instance.unwrap_or_default();
                 context.out.show("Instance", &instance, |view| view.instance(&instance))?;
+                Ok(Exit::Well)
+            }
+            Action::Explain { id } => {
+                let name = context.scope.name(&id, Location::instance)?;
+                let answer = context.client.explain_baseline(api::ExplainBaselineRequest { name }).await?;
+                context.out.show("ExplainBaselineResponse", &answer, |view| view.baseline_choice(&answer))?;
                 Ok(Exit::Well)
             }
             Action::Patches { id, state } => {
@@ -100,10 +119,28 @@ impl List {
 
 impl Readiness {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let mut answers = Vec::new();
-        for id in &self.ids {
+        let Self { ids, group, stale_after } = self;
+        let stale_after_days = stale_after.into();
+        let mut requests = BTreeMap::new();
+        if let Some(patch_group) = group {
+            let parent = context.scope.one()?.to_string();
+            let request = api::BatchCheckReadinessRequest { patch_group, stale_after_days, ..Default::default() };
+            requests.insert(parent, request);
+        }
+        for id in &ids {
             let name = context.scope.name(id, Location::instance)?;
-            answers.push(context.client.check_readiness(api::CheckReadinessRequest { name }).await?);
+            let parent = Location::of(&name).map(|location| location.to_string()).unwrap_or_default();
+            let request = api::BatchCheckReadinessRequest { stale_after_days, ..Default::default() };
+            requests.entry(parent).or_insert(request).instance_ids.push(name::id(&name));
+        }
+        let (mut answers, mut exit) = (Vec::new(), Exit::Well);
+        for (parent, request) in requests {
+            let request = api::BatchCheckReadinessRequest { parent, ..request };
+            let answer = context.client.batch_check_readiness(request).await?;
+            if answer.not_ready_count > 0 {
+                exit = Exit::NotWell;
+            }
+            answers.extend(answer.results);
         }
         if context.out.is_json() {
             let values = answers.iter().map(|answer| context.out.json("CheckReadinessResponse", answer));
@@ -112,7 +149,7 @@ impl Readiness {
         } else {
             context.out.write(&context.out.view.readiness(&answers))?;
         }
-        Ok(if answers.iter().all(|answer| answer.ready) { Exit::Well } else { Exit::NotWell })
+        Ok(exit)
     }
 }
 

@@ -162,7 +162,7 @@ impl Tour<'_> {
         let mut answers = Vec::new();
         for id in &asked {
             let name = self.location.instance(id);
-            answers.push(self.context.client.check_readiness(api::CheckReadinessRequest { name }).await?);
+            answers.push(self.context.client.check_readiness(api::CheckReadinessRequest { name, ..Default::default() }).await?);
         }
         self.show(&self.context.out.view.readiness(&answers))?;
         self.say(&format!("The walk goes on with {}.", members.join(", ")))?;

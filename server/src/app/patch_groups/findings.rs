@@ -6,17 +6,16 @@ use crate::{
         App,
         baselines::Observed,
         locations::{ListPage, Query, slice},
+        readiness::{default_ids, registrations},
     },
     auth::{Action, Caller},
     domain::{
-        group_tags::{Registrations, TagFinding, tag_findings},
+        group_tags::{TagFinding, tag_findings},
         name::Parent,
         page::Paging,
     },
 };
-use patchplane_aws::{Aws, GroupMapping};
-use patchplane_rules::{BaselineId, BaselineSummary, Location, OperatingSystem};
-use std::collections::BTreeMap;
+use patchplane_rules::Location;
 
 /// A question for tags that are not effective.
 pub struct ListTagFindings {
@@ -49,17 +48,6 @@ impl App {
         let time = self.clock.now();
         Ok(found.into_iter().map(|value| Observed { location: location.clone(), time, value }).collect())
     }
-}
-
-/// Every registration of a location.
-pub(in crate::app) async fn registrations(aws: &Aws) -> Result<Registrations> {
-    let rows = aws.group_mappings().await?.into_iter();
-    Ok(rows.map(|GroupMapping { group, baseline }| ((group, baseline.operating_system.clone()), baseline)).collect())
-}
-
-fn default_ids(baselines: &[BaselineSummary]) -> BTreeMap<OperatingSystem, BaselineId> {
-    let defaults = baselines.iter().filter(|baseline| baseline.default);
-    defaults.map(|baseline| (baseline.operating_system.clone(), baseline.id.clone())).collect()
 }
 
 /// What a finding is known by from page to page.
