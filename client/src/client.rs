@@ -187,6 +187,8 @@ pages! {
     patch_groups: list_patch_groups as patch_groups_page(ListPatchGroupsRequest) -> ListPatchGroupsResponse;
     patch_groups: list_tag_findings as tag_findings_page(ListTagFindingsRequest) -> ListTagFindingsResponse;
     instances: list_instances as instances_page(ListInstancesRequest) -> ListInstancesResponse;
+    compliance: list_instance_compliance as compliance_page(ListInstanceComplianceRequest)
+        -> ListInstanceComplianceResponse;
     instances: list_instance_patches as patches_page(ListInstancePatchesRequest) -> ListInstancePatchesResponse;
     patch_operations: list_patch_operations as operations_page(ListPatchOperationsRequest) -> ListPatchOperationsResponse;
     patch_operations: list_patch_operation_targets as targets_page(ListPatchOperationTargetsRequest)

@@ -89,6 +89,8 @@ lists! {
     list_tag_findings(ListTagFindingsRequest) -> TagFinding by tag_findings_page.findings, unreachable;
     /// Lists instances; `parent` may use `-`.
     list_instances(ListInstancesRequest) -> Instance by instances_page.instances, unreachable;
+    /// Lists how instances comply; `parent` may use `-`.
+    list_instance_compliance(ListInstanceComplianceRequest) -> InstanceCompliance by compliance_page.instances, unreachable;
     /// Lists operations, newest first within a location; `parent` may use `-`.
     list_patch_operations(ListPatchOperationsRequest) -> PatchOperation by operations_page.patch_operations, unreachable;
     /// Lists the patches that an instance's last scan or installation reported.

@@ -352,7 +352,7 @@ impl<W: Write> Walk<'_, W> {
     async fn summary(&mut self) -> Result<ComplianceSummary> {
         let (parent, patch_group) = (self.location.to_string(), GROUP.to_owned());
         self.ask(&format!("ComplianceService.GetComplianceSummary(parent: {parent}, patch_group: {patch_group})"))?;
-        let request = api::GetComplianceSummaryRequest { parent, patch_group };
+        let request = api::GetComplianceSummaryRequest { parent, patch_group, ..Default::default() };
         let answer = self.client.get_compliance_summary(request).await?;
         let summary = answer.summary.context("a summary should be answered")?;
         self.answer(&self.view.compliance(&summary))?;

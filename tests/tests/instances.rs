@@ -5,8 +5,10 @@ use patchplane_client::{
     Listing,
     api::{
         BatchCheckReadinessRequest, BatchCheckReadinessResponse, CheckReadinessRequest, ExplainBaselineRequest,
-        ExplainBaselineResponse, ListTagFindingsRequest, ReadinessFinding, Remedy, TagFinding,
+        ExplainBaselineResponse, GetComplianceSummaryRequest, InstanceCompliance, ListInstanceComplianceRequest,
+        ListTagFindingsRequest, ReadinessFinding, Remedy, TagFinding,
         explain_baseline_response::Source,
+        instance_compliance::Status,
         readiness_finding::{Certainty, Code},
         remedy::Request,
         tag_finding::Code as Tag,
@@ -314,4 +316,75 @@ async fn a_read_that_fails_is_named_once_and_no_check_of_it_passes() {
     };
     let refused = world.client.instances().batch_check_readiness(request).await.unwrap_err();
     assert_eq!(refusal(&refused).1, "AWS_ACCESS_DENIED");
+}
+
+// === Compliance ===
+
+async fn compliance(world: &World, asked: ListInstanceComplianceRequest) -> Vec<InstanceCompliance> {
+    let request = ListInstanceComplianceRequest { parent: PARENT.to_owned(), page_size: 3, ..asked };
+    Listing::collect(world.client.list_instance_compliance(request)).await.unwrap().items
+}
+
+#[tokio::test]
+async fn each_instance_stands_in_one_class_and_stale_ones_are_never_compliant() {
+    let world = World::start().await;
+    world.attach("web", AMAZON_LINUX_2).await;
+    let nodes = |group: &str| world.account().add_nodes(1).in_group(group);
+    let mut expected: Vec<(String, Status)> = vec![
+        (one(nodes("web").already_scanned()), Status::Compliant),
+        (one(nodes("web").missing_patches(2).already_scanned()), Status::NonCompliant),
+        (one(nodes("web").scanned_days_ago(8)), Status::Stale),
+        (one(nodes("db").scanned_days_ago(6)), Status::Compliant),
+        (one(nodes("db").last_run_failed()), Status::NonCompliant),
+        (one(nodes("db").windows_2019().already_scanned()), Status::Compliant),
+        (one(nodes("db")), Status::NeverReported),
+        (one(nodes("db").unmanaged()), Status::NotManaged),
+    ];
+    expected.sort();
+    let all = compliance(&world, ListInstanceComplianceRequest::default()).await;
+    let seen: Vec<_> = all.iter().map(|row| (row.instance_id.clone(), row.status())).collect();
+    assert_eq!(seen, expected);
+    assert!(all.iter().all(|row| row.observe_time.is_some()));
+
+    // Filters, alone and together.
+    let of = |wanted: Status| expected.iter().filter(|(_, status)| *status == wanted).count();
+    for status in [Status::Compliant, Status::NonCompliant, Status::Stale, Status::NeverReported, Status::NotManaged] {
+        let asked = ListInstanceComplianceRequest { status: status.into(), ..Default::default() };
+        let found = compliance(&world, asked).await;
+        assert_eq!(found.len(), of(status), "{status:?}");
+        assert!(found.iter().all(|row| row.status() == status && all.contains(row)));
+    }
+    let (patch_group, operating_system) = ("db".to_owned(), "WINDOWS".to_owned());
+    let asked = ListInstanceComplianceRequest { patch_group, operating_system, ..Default::default() };
+    assert_eq!(compliance(&world, asked).await.len(), 1);
+    let baseline_id = AMAZON_LINUX_2.to_owned();
+    let judged = compliance(&world, ListInstanceComplianceRequest { baseline_id, ..Default::default() }).await;
+    assert_eq!(judged.len(), 5);
+    assert!(judged.iter().all(|row| row.baseline.ends_with(AMAZON_LINUX_2)));
+    let patient = ListInstanceComplianceRequest { stale_after_days: 9, ..Default::default() };
+    assert!(compliance(&world, patient).await.iter().all(|row| row.status() != Status::Stale));
+
+    // The summary says the same, as a whole and in parts.
+    let request = GetComplianceSummaryRequest { parent: PARENT.to_owned(), ..Default::default() };
+    let summary = world.client.get_compliance_summary(request).await.unwrap().summary.unwrap();
+    let classes = (summary.compliant_count, summary.non_compliant_count, summary.stale_count, summary.unreported_count);
+    assert_eq!((summary.instance_count, classes, summary.unmanaged_count), (7, (3, 2, 1, 1), 1));
+    // S 8.3.7: AWS's own baselines report nothing as CRITICAL.
+    assert_eq!((summary.with_missing_count, summary.with_failed_count, summary.with_critical_count), (1, 1, 0));
+    for (parts, keys) in [
+        (&summary.by_patch_group, 2),
+        // AWS's two, and none.
+        (&summary.by_baseline, 3),
+        // Two systems, and the unmanaged node's.
+        (&summary.by_operating_system, 3),
+    ] {
+        assert_eq!(parts.len(), keys, "{parts:?}");
+        let sum = |of: fn(&patchplane_client::api::ComplianceTally) -> i32| -> i32 {
+            parts.iter().map(|part| of(part.tally.as_ref().unwrap())).sum()
+        };
+        assert_eq!(sum(|tally| tally.instance_count), 7, "{parts:?}");
+        assert_eq!(sum(|tally| tally.compliant_count), 3);
+        assert_eq!(sum(|tally| tally.stale_count), 1);
+        assert_eq!(sum(|tally| tally.unmanaged_count), 1);
+    }
 }

@@ -325,7 +325,11 @@ async fn the_report_lists_what_each_node_lacks_and_sums_it_up() {
     nodes.push(one(fleet.add_nodes(1).in_group("web")));
     fleet.add_nodes(1).in_group("web").unmanaged().create();
     let summarise = async || {
-        let request = GetComplianceSummaryRequest { parent: PARENT.to_owned(), patch_group: "web".to_owned() };
+        let request = GetComplianceSummaryRequest {
+            parent: PARENT.to_owned(),
+            patch_group: "web".to_owned(),
+            ..GetComplianceSummaryRequest::default()
+        };
         world.client.get_compliance_summary(request).await.unwrap().summary.unwrap()
     };
     let before = summarise().await;

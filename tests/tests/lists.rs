@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::{
-    CreatePatchScheduleRequest, ListBaselinesRequest, ListInstancePatchesRequest, ListInstancesRequest,
-    ListMaintenanceWindowsRequest, ListPatchGroupsRequest, ListPatchOperationTargetsRequest,
+    CreatePatchScheduleRequest, ListBaselinesRequest, ListInstanceComplianceRequest, ListInstancePatchesRequest,
+    ListInstancesRequest, ListMaintenanceWindowsRequest, ListPatchGroupsRequest, ListPatchOperationTargetsRequest,
     ListPatchOperationsRequest, ListPatchSchedulesRequest, ListTagFindingsRequest, PatchSchedule, Recurrence,
     Unreachable, baseline::Owner, patch_operation::Kind, patch_schedule::Targets, recurrence,
 };
@@ -27,14 +27,23 @@ enum List {
     Baselines,
     Groups,
     Findings,
+    Compliance,
     Instances,
     Operations,
     Windows,
     Schedules,
 }
 
-const LISTS: [List; 7] =
-    [List::Baselines, List::Groups, List::Findings, List::Instances, List::Operations, List::Windows, List::Schedules];
+const LISTS: [List; 8] = [
+    List::Baselines,
+    List::Groups,
+    List::Findings,
+    List::Compliance,
+    List::Instances,
+    List::Operations,
+    List::Windows,
+    List::Schedules,
+];
 
 impl List {
     /// What a page holds at most, and what it holds when nothing is said.
@@ -62,6 +71,9 @@ impl List {
                 patch_groups.list_tag_findings(ListTagFindingsRequest) -> findings,
                 |row| format!("{}/{:?}/{}", row.location, row.code(), row.instance_ids[0])
             ),
+            Self::Compliance => {
+                page!(compliance.list_instance_compliance(ListInstanceComplianceRequest) -> instances)
+            }
             Self::Instances => page!(instances.list_instances(ListInstancesRequest) -> instances),
             Self::Operations => {
                 page!(patch_operations.list_patch_operations(ListPatchOperationsRequest) -> patch_operations)
@@ -138,6 +150,7 @@ async fn pages_of_any_size_bring_every_row_once_and_in_order() {
         // Of 444455556666 also: three more systems in `data` and one in `lab` without a baseline, and a node in two groups.
         (List::Findings, 7 + 3 + 1 + 1),
         (List::Instances, 17 + 3 + 11 + 7),
+        (List::Compliance, 17 + 3 + 11 + 7),
         (List::Operations, 6),
         (List::Windows, 3),
         (List::Schedules, 3),
@@ -158,7 +171,7 @@ async fn pages_of_any_size_bring_every_row_once_and_in_order() {
             assert!(part.iter().all(|name| name.starts_with(&format!("{parent}/"))));
             match list {
                 List::Operations => assert!(part.is_sorted_by(|a, b| a > b), "newest first: {part:?}"),
-                List::Groups | List::Instances | List::Windows | List::Schedules => {
+                List::Groups | List::Instances | List::Compliance | List::Windows | List::Schedules => {
                     assert!(part.is_sorted(), "{part:?}")
                 }
                 List::Baselines | List::Findings => {}

@@ -1,7 +1,15 @@
 //! Bad requests on every method: each gets its code, its reason and the name of the wrong field, and changes nothing.
 
 use patchplane_client::api::{
-    AddInstancesRequest, AttachBaselineRequest, BatchCheckReadinessRequest, CheckReadinessRequest, CreatePatchOperationRequest, DeletePatchScheduleRequest, DetachBaselineRequest, ExplainBaselineRequest, GetBaselineRequest, GetComplianceSummaryRequest, GetExecutionRequest, GetInstanceRequest, GetMaintenanceWindowRequest, GetPatchGroupRequest, GetPatchOperationRequest, GetPatchScheduleRequest, GetStepOutputRequest, InstanceLimit, ListBaselinesRequest, ListExecutionsRequest, ListInstancePatchesRequest, ListInstancesRequest, ListMaintenanceWindowsRequest, ListPatchGroupsRequest, ListPatchOperationTargetsRequest, ListPatchOperationsRequest, ListPatchSchedulesRequest, ListTagFindingsRequest, ListUpcomingRunsRequest, PatchOperation, PatchSchedule, Percent, RemoveInstancesRequest, Rollout, SkipNextRunRequest, TagMatch, TargetSelection, UpdatePatchScheduleRequest, WaitPatchOperationRequest,
+    AddInstancesRequest, AttachBaselineRequest, BatchCheckReadinessRequest, CheckReadinessRequest,
+    CreatePatchOperationRequest, DeletePatchScheduleRequest, DetachBaselineRequest, ExplainBaselineRequest,
+    GetBaselineRequest, GetComplianceSummaryRequest, GetExecutionRequest, GetInstanceRequest,
+    GetMaintenanceWindowRequest, GetPatchGroupRequest, GetPatchOperationRequest, GetPatchScheduleRequest,
+    GetStepOutputRequest, InstanceLimit, ListBaselinesRequest, ListExecutionsRequest, ListInstanceComplianceRequest,
+    ListInstancePatchesRequest, ListInstancesRequest, ListMaintenanceWindowsRequest, ListPatchGroupsRequest,
+    ListPatchOperationTargetsRequest, ListPatchOperationsRequest, ListPatchSchedulesRequest, ListTagFindingsRequest,
+    ListUpcomingRunsRequest, PatchOperation, PatchSchedule, Percent, RemoveInstancesRequest, Rollout,
+    SkipNextRunRequest, TagMatch, TargetSelection, UpdatePatchScheduleRequest, WaitPatchOperationRequest,
     WatchPatchOperationRequest, instance_limit::Amount, patch_operation::RebootOption,
 };
 use patchplane_tests::{PARENT, World, install, refusal, scan};
@@ -102,6 +110,25 @@ async fn lists_refuse_bad_parents_sizes_tokens_and_filters() {
     list!(patch_groups.list_patch_groups(ListPatchGroupsRequest));
     list!(patch_groups.list_tag_findings(ListTagFindingsRequest));
     list!(instances.list_instances(ListInstancesRequest));
+    list!(compliance.list_instance_compliance(ListInstanceComplianceRequest));
+    let good = || ListInstanceComplianceRequest { parent: PARENT.to_owned(), ..Default::default() };
+    for baseline_id in ["pb-1".to_owned(), format!("{PARENT}/baselines/{BASELINE}")] {
+        let request = ListInstanceComplianceRequest { baseline_id, ..good() };
+        refused!(world, compliance.list_instance_compliance(request), "baseline_id");
+    }
+    let request = ListInstanceComplianceRequest { operating_system: "linux".to_owned(), ..good() };
+    refused!(world, compliance.list_instance_compliance(request), "operating_system");
+    for status in [-1, 6] {
+        let request = ListInstanceComplianceRequest { status, ..good() };
+        refused!(world, compliance.list_instance_compliance(request), "status");
+    }
+    for stale_after_days in [-1, 366] {
+        let request = ListInstanceComplianceRequest { stale_after_days, ..good() };
+        refused!(world, compliance.list_instance_compliance(request), "stale_after_days");
+        let parent = PARENT.to_owned();
+        let request = GetComplianceSummaryRequest { parent, stale_after_days, ..Default::default() };
+        refused!(world, compliance.get_compliance_summary(request), "stale_after_days");
+    }
     list!(patch_operations.list_patch_operations(ListPatchOperationsRequest));
     list!(maintenance_windows.list_maintenance_windows(ListMaintenanceWindowsRequest));
     list!(maintenance_windows.list_upcoming_runs(ListUpcomingRunsRequest));
@@ -126,8 +153,12 @@ async fn lists_refuse_bad_parents_sizes_tokens_and_filters() {
         let (parent, patch_group) = (PARENT.to_owned(), group.to_owned());
         let request = ListInstancesRequest { parent, patch_group, ..Default::default() };
         refused!(world, instances.list_instances(request), "patch_group");
-        let request = GetComplianceSummaryRequest { parent: PARENT.to_owned(), patch_group: group.to_owned() };
-        refused!(world, compliance.get_compliance_summary(request), "patch_group");
+        let (parent, patch_group) = (PARENT.to_owned(), group.to_owned());
+        let request = GetComplianceSummaryRequest { parent, patch_group, ..Default::default() };
+        refused!(world, compliance.get_compliance_summary(request.clone()), "patch_group");
+        let (parent, patch_group) = (request.parent, request.patch_group);
+        let request = ListInstanceComplianceRequest { parent, patch_group, ..Default::default() };
+        refused!(world, compliance.list_instance_compliance(request), "patch_group");
     }
     for state in ["Mising", "MISSING ", "Gone"] {
         let request =

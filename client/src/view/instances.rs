@@ -1,8 +1,8 @@
 //! Instances, whether they can be patched, their patches, and the summary of many.
 
-use super::{View, bad_if_some, coloured, command, count, places, word};
+use super::{View, coloured, command, places, word};
 use crate::{
-    api::{CheckReadinessResponse, ComplianceSummary, ExplainBaselineResponse, Instance, InstancePatch, PatchCounts},
+    api::{CheckReadinessResponse, ExplainBaselineResponse, Instance, InstancePatch, PatchCounts},
     name,
 };
 use comfy_table::{Cell, Color};
@@ -147,44 +147,6 @@ impl View {
         }
         self.render(table, &[1])
     }
-
-    /// How far a location or a group is from what its baselines approve.
-    pub fn compliance(&self, summary: &ComplianceSummary) -> String {
-        let scope = match summary.patch_group.as_str() {
-            "" => summary.location.clone(),
-            group => format!("patch group {group} in {}", summary.location),
-        };
-        let unmanaged = match summary.unmanaged_count {
-            0 => String::new(),
-            number => format!("{}, of which nothing is known", count(number, "instance")),
-        };
-        let mut table = self.table(&[
-            "Instances",
-            "Compliant",
-            "Not compliant",
-            "Never reported",
-            "With missing",
-            "With failed",
-            "Pending reboot",
-        ]);
-        table.add_row([
-            Cell::new(summary.instance_count),
-            Cell::new(summary.compliant_count).fg(Color::Green),
-            bad_if_some(summary.non_compliant_count),
-            Cell::new(summary.unreported_count),
-            bad_if_some(summary.with_missing_count),
-            bad_if_some(summary.with_failed_count),
-            bad_if_some(summary.with_pending_reboot_count),
-        ]);
-        let patches = summary.patches.as_ref().map(counts).unwrap_or_default();
-        self.properties(&[
-            ("Scope", scope),
-            ("Patches", patches),
-            ("Not managed", unmanaged),
-            ("Oldest report", self.moment(summary.oldest_report_time.as_ref())),
-        ]) + "\n"
-            + &self.render(table, &[])
-    }
 }
 
 /// An instance's patches in a few words.
@@ -210,7 +172,7 @@ pub(super) fn lacking(counts: &PatchCounts) -> String {
     ])
 }
 
-fn counts(counts: &PatchCounts) -> String {
+pub(super) fn counts(counts: &PatchCounts) -> String {
     let good = join(&[(counts.installed, "installed"), (counts.installed_other, "installed besides the baseline")]);
     let security = join(&[(counts.available_security_updates, "available security updates")]);
     [format!("{} missing", counts.missing), lacking(&PatchCounts { missing: 0, ..*counts }), good, security]

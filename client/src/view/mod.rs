@@ -1,6 +1,7 @@
 //! What people see: tables that fit the terminal, baselines in sentences, progress while an operation runs.
 
 mod baselines;
+mod compliance;
 mod groups;
 mod instances;
 mod operations;

@@ -98,7 +98,7 @@ impl App {
     }
 
     /// What is known of these instances, those left out that nobody knows.
-    async fn observe(&self, location: &Location, ids: &[InstanceId]) -> Result<Vec<Observed<Instance>>> {
+    pub(super) async fn observe(&self, location: &Location, ids: &[InstanceId]) -> Result<Vec<Observed<Instance>>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }

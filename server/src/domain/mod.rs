@@ -1,6 +1,7 @@
 //! patchplane's own nouns: plain values that cannot be built wrong. Names no other room; AWS's nouns are in `patchplane-rules`.
 
 pub mod baseline_choice;
+pub mod compliance;
 pub mod group_tags;
 pub mod name;
 pub mod operation;

@@ -5,8 +5,12 @@ use crate::{
     failure::{Exit, Failure},
     instances,
 };
-use clap::Args;
-use patchplane_client::{Listing, api};
+use clap::{Args, ValueEnum};
+use patchplane_client::{
+    Listing,
+    api::{self, instance_compliance::Status},
+    name,
+};
 use serde_json::json;
 
 #[derive(Debug, Args)]
@@ -18,6 +22,18 @@ pub(crate) struct Report {
     /// Only instances of this patch group.
     #[arg(long)]
     group: Option<String>,
+    /// List only instances whose last report was judged by this baseline: pb-….
+    #[arg(long, value_name = "ID")]
+    baseline: Option<String>,
+    /// List only instances with this operating system, such as AMAZON_LINUX_2.
+    #[arg(long, value_name = "SYSTEM")]
+    os: Option<String>,
+    /// List only instances that stand so.
+    #[arg(long, value_enum)]
+    status: Option<Standing>,
+    /// After how many days a report is stale, and neither compliant nor not.
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=365))]
+    stale_after: u16,
     /// List each instance's patches too.
     #[arg(long)]
     patches: bool,
@@ -26,19 +42,54 @@ pub(crate) struct Report {
     state: Option<String>,
 }
 
+/// Where an instance stands.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Standing {
+    Compliant,
+    NonCompliant,
+    Stale,
+    NeverReported,
+    NotManaged,
+}
+
+impl From<Standing> for Status {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Compliant => Self::Compliant,
+            Standing::NonCompliant => Self::NonCompliant,
+            Standing::Stale => Self::Stale,
+            Standing::NeverReported => Self::NeverReported,
+            Standing::NotManaged => Self::NotManaged,
+        }
+    }
+}
+
 impl Report {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let Context { client, scope, out } = context;
         let parent = scope.one()?.to_string();
         let patch_group = self.group.unwrap_or_default();
-        let request = api::GetComplianceSummaryRequest { parent: parent.clone(), patch_group: patch_group.clone() };
+        let stale_after_days = self.stale_after.into();
+        let request = api::GetComplianceSummaryRequest {
+            parent: parent.clone(),
+            patch_group: patch_group.clone(),
+            stale_after_days,
+        };
         let summary = client.get_compliance_summary(request).await?.summary.unwrap_or_default();
-        let request = api::ListInstancesRequest { parent, patch_group, ..Default::default() };
-        let Listing { items, unreachable } = Listing::collect(client.list_instances(request)).await?;
+        let request = api::ListInstanceComplianceRequest {
+            parent,
+            patch_group,
+            baseline_id: self.baseline.as_deref().map(name::id).unwrap_or_default(),
+            operating_system: self.os.unwrap_or_default(),
+            status: self.status.map_or(Status::Unspecified, Status::from).into(),
+            stale_after_days,
+            ..Default::default()
+        };
+        let Listing { items, unreachable } = Listing::collect(client.list_instance_compliance(request)).await?;
         let exit = out.warn(&unreachable);
 
         let mut patches = Vec::new();
-        for instance in items.iter().filter(|instance| self.patches && instance.patch_state.is_some()) {
+        for instance in items.iter().filter(|instance| self.patches && instance.counts.is_some()) {
             let state = self.state.clone().unwrap_or_default();
             patches.push((instance, instances::patches(context, instance.name.clone(), state).await?));
         }
@@ -50,12 +101,13 @@ impl Report {
                 let patches = out.json("ListInstancePatchesResponse", &all)?.map(|mut all| all["patches"].take());
                 details.push(json!({ "instance": instance.name, "patches": patches }));
             }
-            let all = api::ListInstancesResponse { instances: items.clone(), unreachable, ..Default::default() };
-            let instances = out.json("ListInstancesResponse", &all)?.map(|mut all| all["instances"].take());
+            let all =
+                api::ListInstanceComplianceResponse { instances: items.clone(), unreachable, ..Default::default() };
+            let instances = out.json("ListInstanceComplianceResponse", &all)?.map(|mut all| all["instances"].take());
             out.write_json(&json!({ "summary": summary, "instances": instances, "patches": details }))?;
             return Ok(exit);
         }
-        let mut text = out.view.compliance(&summary) + "\n" + &out.view.instances(&items);
+        let mut text = out.view.compliance(&summary) + "\n" + &out.view.instance_compliance(&items);
         for (instance, patches) in patches.iter().filter(|(_, patches)| !patches.is_empty()) {
             let title = format!("{} {}", instance.instance_id, instance.display_name);
             text += &format!("\n{}\n{}", out.view.heading(&title), out.view.patches(patches));

@@ -162,7 +162,9 @@ impl Tour<'_> {
         let mut answers = Vec::new();
         for id in &asked {
             let name = self.location.instance(id);
-            answers.push(self.context.client.check_readiness(api::CheckReadinessRequest { name, ..Default::default() }).await?);
+            answers.push(
+                self.context.client.check_readiness(api::CheckReadinessRequest { name, ..Default::default() }).await?,
+            );
         }
         self.show(&self.context.out.view.readiness(&answers))?;
         self.say(&format!("The walk goes on with {}.", members.join(", ")))?;
@@ -410,8 +412,11 @@ impl Tour<'_> {
     }
 
     async fn summary(&self) -> Result<(), Failure> {
-        let request =
-            api::GetComplianceSummaryRequest { parent: self.location.to_string(), patch_group: self.group.clone() };
+        let request = api::GetComplianceSummaryRequest {
+            parent: self.location.to_string(),
+            patch_group: self.group.clone(),
+            ..Default::default()
+        };
         let summary = self.context.client.get_compliance_summary(request).await?.summary.unwrap_or_default();
         self.show(&self.context.out.view.compliance(&summary))
     }
