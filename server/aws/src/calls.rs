@@ -35,6 +35,15 @@ table! {
     DESCRIBE_PATCH_BASELINES: "DescribePatchBaselines", "ssm:DescribePatchBaselines", Read, "baselines";
     GET_PATCH_BASELINE: "GetPatchBaseline", "ssm:GetPatchBaseline", Read, "baselines";
     GET_DEFAULT_PATCH_BASELINE: "GetDefaultPatchBaseline", "ssm:GetDefaultPatchBaseline", Read, "baselines";
+    CREATE_PATCH_BASELINE: "CreatePatchBaseline", "ssm:CreatePatchBaseline", Mutation, "baselines";
+    UPDATE_PATCH_BASELINE: "UpdatePatchBaseline", "ssm:UpdatePatchBaseline", Mutation, "baselines";
+    DELETE_PATCH_BASELINE: "DeletePatchBaseline", "ssm:DeletePatchBaseline", Mutation, "baselines";
+    REGISTER_DEFAULT_BASELINE:
+        "RegisterDefaultPatchBaseline", "ssm:RegisterDefaultPatchBaseline", Mutation, "baselines";
+    DESCRIBE_PATCH_PROPERTIES: "DescribePatchProperties", "ssm:DescribePatchProperties", Read, "baselines";
+    DESCRIBE_AVAILABLE_PATCHES: "DescribeAvailablePatches", "ssm:DescribeAvailablePatches", Read, "baselines";
+    DESCRIBE_EFFECTIVE_PATCHES:
+        "DescribeEffectivePatchesForPatchBaseline", "ssm:DescribeEffectivePatchesForPatchBaseline", Read, "baselines";
     DESCRIBE_PATCH_GROUPS: "DescribePatchGroups", "ssm:DescribePatchGroups", Read, "patch-groups";
     GET_BASELINE_FOR_GROUP: "GetPatchBaselineForPatchGroup", "ssm:GetPatchBaselineForPatchGroup", Read, "patch-groups";
     REGISTER_BASELINE:

@@ -5,6 +5,8 @@
 //! semantics (section, number).
 
 mod access;
+mod available_patches;
+mod baseline_changes;
 mod baselines;
 mod calls;
 mod clock;
@@ -23,6 +25,7 @@ mod window_executions;
 mod windows;
 
 pub use access::{Access, Credentials};
+pub use available_patches::{DeploymentStatus, EffectivePatch};
 pub use calls::{Call, Effect, calls};
 pub use clock::Clock;
 pub use commands::{CommandRecord, Invocation, InvocationStatus, StepOutput, StepResult};

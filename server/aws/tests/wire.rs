@@ -8,8 +8,8 @@ use patchplane_aws::{
     SharedAsyncSleep, SharedTimeSource, VmFilter,
 };
 use patchplane_rules::{
-    ApprovalDate, BaselineOwner, InstanceId, Location, OperatingSystem, PatchGroupName, PatchState, PingStatus,
-    PowerState,
+    ApprovalDate, ApprovalRule, BaselineDraft, BaselineOwner, BaselineSpec, InstanceId, Location, OperatingSystem,
+    PatchFilter, PatchGroupName, PatchSource, PatchState, PingStatus, PowerState,
 };
 use patchplane_sim::{Fault, FaultKind, SimClock, SimLocation, Simulation};
 use std::{collections::BTreeSet, time::Duration};
@@ -337,4 +337,54 @@ async fn reads_outlast_two_failures_of_aws_and_not_three() {
     let error = stage.aws.vms(&VmFilter::All).await.unwrap_err();
     assert_eq!((error.kind, error.action), (ErrorKind::Denied, "ec2:DescribeInstances"));
     assert!(error.request_id.is_some() && !error.message.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_baseline_of_one_s_own_is_made_once_changed_and_deleted() {
+    let stage = Stage::new().await;
+    let aws = &stage.aws;
+    let rule = ApprovalRule {
+        filters: vec![PatchFilter { key: "SEVERITY".to_owned(), values: vec!["Critical".to_owned()] }],
+        compliance_level: "HIGH".to_owned(),
+        approval: Some(ApprovalDate::AfterDays(1)),
+        enable_non_security: false,
+    };
+    let spec = BaselineSpec {
+        description: "mine".to_owned(),
+        rules: vec![rule],
+        rejected_patches: vec!["curl-*".to_owned()],
+        sources: vec![PatchSource {
+            name: "main".to_owned(),
+            products: vec!["AmazonLinux2".to_owned()],
+            configuration: "[main]".to_owned(),
+        }],
+        ..BaselineSpec::new("mine", os("AMAZON_LINUX_2"))
+    };
+    let draft = BaselineDraft::new(spec.clone()).unwrap();
+    let id = aws.create_baseline(&draft, "token-1").await.unwrap();
+    assert_eq!(aws.create_baseline(&draft, "token-1").await.unwrap(), id, "the token names the first");
+    let made = aws.baseline(&id).await.unwrap().unwrap();
+    assert_eq!(BaselineSpec::of(&made), spec);
+    assert_eq!((made.summary.owner, made.summary.default), (BaselineOwner::Account, false));
+
+    // Emptying needs a whole replacement, which must not lose the rest (S 4.6.1).
+    for description in ["theirs", ""] {
+        let before = BaselineSpec::of(&aws.baseline(&id).await.unwrap().unwrap());
+        let after = BaselineSpec { description: description.to_owned(), approved_patches: vec![], ..before.clone() };
+        aws.update_baseline(&id, &before, &BaselineDraft::new(after.clone()).unwrap()).await.unwrap();
+        assert_eq!(BaselineSpec::of(&aws.baseline(&id).await.unwrap().unwrap()), after, "{description}");
+    }
+
+    aws.register_default_baseline(id.as_str()).await.unwrap();
+    assert_eq!(aws.default_baseline_id(&os("AMAZON_LINUX_2")).await.unwrap(), id);
+    let error = aws.delete_baseline(&id).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InUse, "S 4.6.5: {error:?}");
+    let all = aws.baselines().await.unwrap();
+    let own = all.iter().find(|row| row.name == "AWS-AmazonLinux2DefaultPatchBaseline").unwrap();
+    aws.register_default_baseline(&own.aws_id).await.unwrap();
+    aws.delete_baseline(&id).await.unwrap();
+    assert_eq!(aws.baseline(&id).await.unwrap(), None);
+    aws.delete_baseline(&id).await.unwrap();
+    let products = aws.patch_properties(&os("AMAZON_LINUX_2"), "PRODUCT", None).await.unwrap();
+    assert!(products.contains(&"AmazonLinux2".to_owned()), "S 4.3.4: {products:?}");
 }
