@@ -145,6 +145,12 @@ macro_rules! calls {
 
 calls! {
     baselines: get_baseline(GetBaselineRequest) -> GetBaselineResponse, read;
+    baselines: create_baseline(CreateBaselineRequest) -> CreateBaselineResponse, mutation;
+    baselines: update_baseline(UpdateBaselineRequest) -> UpdateBaselineResponse, mutation;
+    baselines: delete_baseline(DeleteBaselineRequest) -> DeleteBaselineResponse, mutation;
+    baselines: get_default_baseline(GetDefaultBaselineRequest) -> GetDefaultBaselineResponse, read;
+    baselines: set_default_baseline(SetDefaultBaselineRequest) -> SetDefaultBaselineResponse, mutation;
+    baselines: preview_baseline(PreviewBaselineRequest) -> PreviewBaselineResponse, read;
     patch_groups: get_patch_group(GetPatchGroupRequest) -> GetPatchGroupResponse, read;
     patch_groups: attach_baseline(AttachBaselineRequest) -> AttachBaselineResponse, mutation;
     patch_groups: detach_baseline(DetachBaselineRequest) -> DetachBaselineResponse, mutation;
@@ -184,6 +190,11 @@ macro_rules! pages {
 
 pages! {
     baselines: list_baselines as baselines_page(ListBaselinesRequest) -> ListBaselinesResponse;
+    baselines: list_default_baselines as default_baselines_page(ListDefaultBaselinesRequest)
+        -> ListDefaultBaselinesResponse;
+    baselines: list_patch_properties as patch_properties_page(ListPatchPropertiesRequest) -> ListPatchPropertiesResponse;
+    baselines: list_available_patches as available_patches_page(ListAvailablePatchesRequest)
+        -> ListAvailablePatchesResponse;
     patch_groups: list_patch_groups as patch_groups_page(ListPatchGroupsRequest) -> ListPatchGroupsResponse;
     patch_groups: list_tag_findings as tag_findings_page(ListTagFindingsRequest) -> ListTagFindingsResponse;
     instances: list_instances as instances_page(ListInstancesRequest) -> ListInstancesResponse;

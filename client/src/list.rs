@@ -83,6 +83,11 @@ macro_rules! lists {
 lists! {
     /// Lists baselines, without their rules; `parent` may use `-`.
     list_baselines(ListBaselinesRequest) -> Baseline by baselines_page.baselines, unreachable;
+    /// Lists default baselines, one for each operating system; `parent` may use `-`.
+    list_default_baselines(ListDefaultBaselinesRequest) -> DefaultBaseline
+        by default_baselines_page.default_baselines, unreachable;
+    /// Lists what AWS's catalogue has.
+    list_available_patches(ListAvailablePatchesRequest) -> AvailablePatch by available_patches_page.patches;
     /// Lists patch groups; `parent` may use `-`.
     list_patch_groups(ListPatchGroupsRequest) -> PatchGroup by patch_groups_page.patch_groups, unreachable;
     /// Lists tags that look like a patch group and are not effective; `parent` may use `-`.
@@ -105,6 +110,25 @@ lists! {
     list_patch_schedules(ListPatchSchedulesRequest) -> PatchSchedule by schedules_page.patch_schedules, unreachable;
     /// Lists the runs to come of all maintenance windows, by time within a location; `parent` may use `-`.
     list_upcoming_runs(ListUpcomingRunsRequest) -> WindowRun by upcoming_page.runs, unreachable;
+}
+
+impl Client {
+    /// Lists the values of a filter.
+    pub fn list_patch_properties(
+        &self,
+        request: api::ListPatchPropertiesRequest,
+    ) -> stream::BoxStream<'static, Result<String>> {
+        let client = self.clone();
+        pages(move |page_token| {
+            let request = api::ListPatchPropertiesRequest { page_token, ..request.clone() };
+            let client = client.clone();
+            async move {
+                let page = client.patch_properties_page(request).await?;
+                Ok((page.values, page.next_page_token))
+            }
+        })
+        .boxed()
+    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,11 @@ impl Location {
         format!("{self}/baselines/{id}")
     }
 
+    /// The name of an operating system's default baseline, from AWS's spelling of the system.
+    pub fn default_baseline(&self, operating_system: &str) -> String {
+        format!("{self}/defaultBaselines/{operating_system}")
+    }
+
     /// The name of a patch group, from the group's name as it stands in the tag.
     pub fn patch_group(&self, raw: &str) -> String {
         format!("{self}/patchGroups/{}", utf8_percent_encode(raw, &SEGMENT))

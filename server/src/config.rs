@@ -1,7 +1,7 @@
 //! Configuration: one typed tree from a TOML file. Unknown keys are refused with the nearest known one.
 
 use patchplane_aws::Credentials;
-use patchplane_rules::{AccountId, Location, Region};
+use patchplane_rules::{AccountId, Location, OperatingSystem, Region};
 use serde::Deserialize;
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, path::PathBuf};
 
@@ -19,6 +19,21 @@ pub struct Config {
     pub aws_endpoint_url: Option<String>,
     /// The accounts and Regions to work with: at least one.
     pub locations: Vec<LocationConfig>,
+    /// Advisory files that tell when patches came out, for previews of baselines.
+    #[serde(default)]
+    pub advisory_feeds: Vec<AdvisoryFeed>,
+}
+
+/// A file of advisories: `updateinfo.xml` as yum and dnf have it, or OSV's JSON. It is read anew for each preview.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdvisoryFeed {
+    /// In AWS's spelling, such as `REDHAT_ENTERPRISE_LINUX`.
+    pub operating_system: OperatingSystem,
+    /// AWS's product, such as `RedhatEnterpriseLinux9`. Unset: filters on products are taken to match.
+    #[serde(default)]
+    pub product: String,
+    pub file: PathBuf,
 }
 
 /// One account in one Region, and how to get in.
@@ -55,6 +70,10 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|error| ConfigError(explain(&error.to_string())))?;
         if config.locations.is_empty() {
             return Err(ConfigError("`locations` must name at least one account and Region".into()));
+        }
+        for (i, feed) in config.advisory_feeds.iter().enumerate() {
+            OperatingSystem::parse(feed.operating_system.as_str())
+                .map_err(|invalid| ConfigError(format!("advisory_feeds[{i}].{invalid}")))?;
         }
         let mut seen = BTreeMap::new();
         for (i, location) in config.locations.iter().enumerate() {
@@ -125,6 +144,15 @@ mod tests {
     fn a_misspelt_key_is_refused_with_the_nearest_known_one() {
         let error = Config::parse(&GOOD.replace("store =", "stroe =")).unwrap_err().to_string();
         assert!(error.contains("did you mean `store`?"), "{error}");
+    }
+
+    #[test]
+    fn an_advisory_feed_is_for_one_of_aws_s_systems() {
+        let feed =
+            |os: &str| format!("{GOOD}\n[[advisory_feeds]]\noperating_system = \"{os}\"\nfile = \"updateinfo.xml\"\n");
+        assert_eq!(Config::parse(&feed("ROCKY_LINUX")).unwrap().advisory_feeds.len(), 1);
+        let error = Config::parse(&feed("ROCKY")).unwrap_err().to_string();
+        assert!(error.contains("advisory_feeds[0].operating_system") && error.contains("ROCKY_LINUX"), "{error}");
     }
 
     #[test]

@@ -118,7 +118,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let listener = listen(options.listen.unwrap_or(config.listen), options.unauthenticated_network).await?;
     let (clock, locations) = server::connect(&config).await?;
     let store = server::open_store(options.store.as_ref().unwrap_or(&config.store)).await?;
-    let server = Server::start(clock, locations, store).await?;
+    let feeds = config.advisory_feeds.clone();
+    let server = Server::start_with(clock, locations, store, feeds).await?;
     tracing::info!(address = %listener.local_addr()?, locations = config.locations.len(), "serving");
     server.serve(listener, stopped()).await
 }
@@ -225,6 +226,9 @@ fn check(file: &std::path::Path) -> anyhow::Result<()> {
     println!("  keeps its store in {}", config.store.display());
     if let Some(url) = &config.aws_endpoint_url {
         println!("  calls AWS at {url}");
+    }
+    for feed in &config.advisory_feeds {
+        println!("  dates patches of {} by {}", feed.operating_system, feed.file.display());
     }
     for location in &config.locations {
         let how = location.role_arn.as_deref().unwrap_or("the environment's credentials");

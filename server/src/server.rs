@@ -1,6 +1,11 @@
 //! The composition root: clock, AWS, store, use-cases and services put together, started and stopped.
 
-use crate::{app::App, config::Config, grpc, store::Store};
+use crate::{
+    app::App,
+    config::{AdvisoryFeed, Config},
+    grpc,
+    store::Store,
+};
 use patchplane_aws::{Access, Aws, Clock};
 use patchplane_rules::Location;
 use std::{collections::BTreeMap, future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
@@ -21,7 +26,17 @@ pub struct Server {
 impl Server {
     /// Puts a server together and takes up unfinished operations.
     pub async fn start(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> anyhow::Result<Self> {
-        let app = Arc::new(App::new(clock, locations, store)?);
+        Self::start_with(clock, locations, store, Vec::new()).await
+    }
+
+    /// The same, with advisory files for previews of baselines.
+    pub async fn start_with(
+        clock: Clock,
+        locations: BTreeMap<Location, Aws>,
+        store: Store,
+        feeds: Vec<AdvisoryFeed>,
+    ) -> anyhow::Result<Self> {
+        let app = Arc::new(App::new(clock, locations, store)?.with_advisory_feeds(feeds));
         let (routes, health) = grpc::routes(Arc::clone(&app))?;
         // Behind a pointer of no particular type: many layers of calls are more than the compiler looks through.
         let recovery: Pin<Box<dyn Future<Output = crate::Result<()>> + Send>> = Box::pin({

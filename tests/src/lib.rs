@@ -2,19 +2,24 @@
 //! still until a test moves it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
+pub mod changes;
+
 use hyper_util::rt::TokioIo;
 use patchplane_aws::Aws;
 use patchplane_client::{
     Client,
     api::{
-        AttachBaselineRequest, CreatePatchOperationRequest, GetPatchOperationRequest, InstanceLimit,
-        ListPatchOperationTargetsRequest, PatchGroup, PatchOperation, PatchOperationTarget, Rollout, TargetSelection,
+        ApprovalRule, AttachBaselineRequest, Baseline, CreateBaselineRequest, CreatePatchOperationRequest,
+        GetPatchOperationRequest, InstanceLimit, ListPatchOperationTargetsRequest, PatchFilter, PatchGroup,
+        PatchOperation, PatchOperationTarget, Rollout, TargetSelection,
+        approval_rule::Approval,
         instance_limit::Amount,
         patch_operation::{Kind, RebootOption},
     },
 };
 use patchplane_rules::Location;
 use patchplane_server::{
+    config::AdvisoryFeed,
     server::{Server, simulated},
     store::{CrashPoint, Store},
 };
@@ -76,15 +81,33 @@ impl World {
         Self::open(simulation, folder, path, crash).await
     }
 
+    /// An empty account, and a server with these advisory files.
+    pub async fn with_feeds(feeds: Vec<AdvisoryFeed>) -> Self {
+        let simulation = Simulation::new(SimClock::manual(simulated::START.parse().unwrap()), 1);
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let path = folder.path().join("patchplane.db");
+        Self::open_with(simulation, folder, path, None, feeds).await
+    }
+
     async fn open(
         simulation: Simulation,
         folder: Arc<TempDir>,
         store_path: PathBuf,
         crash: Option<CrashPoint>,
     ) -> Self {
+        Self::open_with(simulation, folder, store_path, crash, Vec::new()).await
+    }
+
+    async fn open_with(
+        simulation: Simulation,
+        folder: Arc<TempDir>,
+        store_path: PathBuf,
+        crash: Option<CrashPoint>,
+        feeds: Vec<AdvisoryFeed>,
+    ) -> Self {
         let store = Store::open(&store_path, crash).await.unwrap();
         let (clock, locations): (_, BTreeMap<Location, Aws>) = simulated::connect(&simulation).await.unwrap();
-        let server = Server::start(clock, locations, store).await.unwrap();
+        let server = Server::start_with(clock, locations, store, feeds).await.unwrap();
         let (channel, connection) = pipe(&server).await;
         Self { client: Client::from_channel(channel), simulation, server, connection, store_path, folder }
     }
@@ -190,6 +213,16 @@ impl World {
         self.client.attach_baseline(request).await.unwrap().patch_group.unwrap()
     }
 
+    /// Makes an Amazon Linux 2 baseline of the account's own in the usual location, which approves these severities.
+    pub async fn own_baseline(&self, display_name: &str, severities: &[&str]) -> Baseline {
+        let request = CreateBaselineRequest {
+            parent: PARENT.to_owned(),
+            baseline: Some(baseline(display_name, severities, 1)),
+            ..CreateBaselineRequest::default()
+        };
+        self.client.create_baseline(request).await.unwrap().baseline.unwrap()
+    }
+
     pub async fn operation(&self, name: &str) -> PatchOperation {
         let request = GetPatchOperationRequest { name: name.to_owned() };
         self.client.get_patch_operation(request).await.unwrap().patch_operation.unwrap()
@@ -242,6 +275,25 @@ pub fn install_by(group: &str, concurrency: Amount) -> CreatePatchOperationReque
         rollout: Some(Rollout { concurrency: Some(InstanceLimit { amount: Some(concurrency) }), max_failures: None }),
         ..PatchOperation::default()
     })
+}
+
+/// An Amazon Linux 2 baseline that approves security patches of these severities, so many days after their release.
+pub fn baseline(display_name: &str, severities: &[&str], days: i32) -> Baseline {
+    let filter = |key: &str, values: &[&str]| PatchFilter {
+        key: key.to_owned(),
+        values: values.iter().map(|&value| value.to_owned()).collect(),
+    };
+    let rule = ApprovalRule {
+        filters: vec![filter("CLASSIFICATION", &["Security"]), filter("SEVERITY", severities)],
+        approval: Some(Approval::ApproveAfterDays(days)),
+        ..ApprovalRule::default()
+    };
+    Baseline {
+        display_name: display_name.to_owned(),
+        operating_system: "AMAZON_LINUX_2".to_owned(),
+        approval_rules: vec![rule],
+        ..Baseline::default()
+    }
 }
 
 /// A request under a request id of its own, in the usual location.

@@ -7,12 +7,13 @@ use futures::TryStreamExt as _;
 use patchplane_client::{
     Listing,
     api::{
-        AddInstancesRequest, CreatePatchScheduleRequest, ListExecutionsRequest, ListPatchOperationsRequest,
-        PatchSchedule, PreviewScheduleRequest, Recurrence, TimeOfDay, UpdatePatchScheduleRequest, patch_operation,
-        patch_schedule, recurrence,
+        AddInstancesRequest, CreateBaselineRequest, CreatePatchScheduleRequest, DeleteBaselineRequest,
+        ListAvailablePatchesRequest, ListExecutionsRequest, ListPatchOperationsRequest, PatchFilter, PatchSchedule,
+        PreviewBaselineRequest, PreviewScheduleRequest, Recurrence, TimeOfDay, UpdateBaselineRequest,
+        UpdatePatchScheduleRequest, patch_operation, patch_schedule, preview_baseline_request::Subject, recurrence,
     },
 };
-use patchplane_tests::{PARENT, World, install};
+use patchplane_tests::{PARENT, World, baseline, install};
 use prost::Message as _;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
@@ -144,11 +145,13 @@ impl Generator {
     /// What names in this request look like.
     fn resource(&self, field: &str) -> &'static str {
         match (self.method.as_str(), field) {
-            (_, "baseline") | ("GetBaseline", _) => "/baselines/",
-            ("GetPatchGroup" | "AttachBaseline" | "DetachBaseline" | "AddInstances" | "RemoveInstances", _) => {
+            ("GetPatchGroup" | "AttachBaseline" | "DetachBaseline" | "AddInstances" | "RemoveInstances", "name") => {
                 "/patchGroups/"
             }
             ("GetInstance" | "CheckReadiness" | "ExplainBaseline" | "ListInstancePatches", _) => "/instances/",
+            (_, "baseline" | "clone_from" | "compare_to") => "/baselines/",
+            ("GetBaseline" | "UpdateBaseline" | "DeleteBaseline", "name") => "/baselines/",
+            ("GetDefaultBaseline" | "SetDefaultBaseline", "name") => "/defaultBaselines/",
             ("GetStepOutput", _) => "/steps/",
             ("GetPatchSchedule" | "UpdatePatchSchedule" | "SkipNextRun" | "DeletePatchSchedule", _) => {
                 "/patchSchedules/"
@@ -170,7 +173,10 @@ impl Generator {
             let anything = self.random.random_bool(0.2);
             let wanted = |text: &&String| match field {
                 _ if anything => true,
-                "parent" | "name" | "baseline" => text.contains(self.resource(field)),
+                "parent" | "name" | "baseline" | "clone_from" | "compare_to" => text.contains(self.resource(field)),
+                "property" | "key" => *text == "PRODUCT" || *text == "CLASSIFICATION",
+                "patch_set" => text.is_empty(),
+                "display_name" => *text == "web" || *text == "db",
                 "request_id" => text.len() == 36,
                 "instance_ids" | "excluded_instance_ids" => text.starts_with("i-"),
                 "page_token" | "resume_token" | "expected_plan" | "etag" => text.is_empty(),
@@ -178,7 +184,7 @@ impl Generator {
                 "state" => *text == "Missing" || text.is_empty(),
                 "time_zone" => *text == "Asia/Tokyo" || text.is_empty(),
                 "expression" => text.contains('('),
-                "paths" => *text == "enabled" || *text == "skipped_until",
+                "paths" => ["description", "*", "enabled", "skipped_until"].contains(&text.as_str()),
                 "patch_group" | "patch_groups" => *text == "web" || *text == "db",
                 _ => true,
             };
@@ -228,6 +234,8 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
     let parent = schedule.maintenance_window.clone();
     let request = ListExecutionsRequest { parent, ..Default::default() };
     let executions: Vec<_> = world.client.list_executions(request).try_collect().await.unwrap();
+    let own = world.own_baseline("own", &["Critical"]).await.name;
+    let known_right = right_baselines(&own);
     let known = [
         schedule.name.clone(),
         format!("{PARENT}/patchSchedules/mw-00000000000000000"),
@@ -246,6 +254,12 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
         "accounts/999999999999/regions/us-east-1".to_owned(),
         format!("{PARENT}/baselines/pb-0be8c61cde3be63f3"),
         format!("{PARENT}/baselines/pb-00000000000000000"),
+        own.clone(),
+        format!("{PARENT}/defaultBaselines/AMAZON_LINUX_2"),
+        "PRODUCT".to_owned(),
+        "CLASSIFICATION".to_owned(),
+        "description".to_owned(),
+        "*".to_owned(),
         format!("{PARENT}/patchGroups/web"),
         format!("{PARENT}/patchGroups/Web%20Servers"),
         format!("{PARENT}/instances/{}", nodes[0]),
@@ -288,9 +302,8 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
         }
         for round in 0..ROUNDS {
             let mut message = generator.message(&method.input(), 0);
-            if method.name() == "CreatePatchOperation" && round % 2 == 0 {
+            if let Some(right) = known_right.get(method.name()).filter(|_| round % 2 == 0) {
                 // Random specs are hardly ever right: every other one is a right one with a field changed.
-                let right = install("web").encode_to_vec();
                 message = DynamicMessage::decode(method.input(), right.as_slice()).unwrap();
                 generator.change(&mut message);
             }
@@ -369,6 +382,41 @@ fn nightly() -> CreatePatchScheduleRequest {
         ..Default::default()
     };
     CreatePatchScheduleRequest { parent: PARENT.to_owned(), patch_schedule: Some(schedule), ..Default::default() }
+}
+
+/// Right requests for methods that random ones hardly ever are right for.
+fn right_baselines(own: &str) -> BTreeMap<&'static str, Vec<u8>> {
+    let mut known = baseline("fuzzed", &["Critical"], 7);
+    let create = CreateBaselineRequest {
+        parent: PARENT.to_owned(),
+        baseline: Some(known.clone()),
+        validate_only: true,
+        ..Default::default()
+    };
+    let preview = PreviewBaselineRequest {
+        parent: PARENT.to_owned(),
+        subject: Some(Subject::Draft(known.clone())),
+        patch_group: "web".to_owned(),
+        max_patches: 3,
+        ..Default::default()
+    };
+    own.clone_into(&mut known.name);
+    let update = UpdateBaselineRequest { baseline: Some(known), ..Default::default() };
+    let delete = DeleteBaselineRequest { name: own.to_owned(), validate_only: true, ..Default::default() };
+    let available = ListAvailablePatchesRequest {
+        parent: PARENT.to_owned(),
+        operating_system: "AMAZON_LINUX_2".to_owned(),
+        filters: vec![PatchFilter { key: "PRODUCT".to_owned(), values: vec!["AmazonLinux2".to_owned()] }],
+        ..Default::default()
+    };
+    BTreeMap::from([
+        ("CreatePatchOperation", install("web").encode_to_vec()),
+        ("CreateBaseline", create.encode_to_vec()),
+        ("UpdateBaseline", update.encode_to_vec()),
+        ("DeleteBaseline", delete.encode_to_vec()),
+        ("PreviewBaseline", preview.encode_to_vec()),
+        ("ListAvailablePatches", available.encode_to_vec()),
+    ])
 }
 
 fn duration(pool: &DescriptorPool, seconds: i64) -> DynamicMessage {

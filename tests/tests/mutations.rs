@@ -3,178 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::{
-    AddInstancesRequest, AddInstancesResponse, AttachBaselineRequest, AttachBaselineResponse,
-    CreatePatchOperationRequest, CreatePatchOperationResponse, DetachBaselineRequest, DetachBaselineResponse,
-    GetPatchGroupRequest, ListBaselinesRequest, ListPatchOperationsRequest, PatchGroup, Plan, RemoveInstancesRequest,
-    RemoveInstancesResponse, patch_operation::State,
+    AttachBaselineRequest, DetachBaselineRequest, ListBaselinesRequest, ListPatchOperationsRequest,
 };
 use patchplane_server::store::CrashPoint;
 use patchplane_sim::FaultKind;
-use patchplane_tests::{PARENT, World, fault, install, refusal, scan};
-use tonic::{Code, Status};
-use uuid::Uuid;
-
-/// Of AWS's own in us-east-1 (S 4.2).
-const AMAZON_LINUX_2: &str = "pb-0be8c61cde3be63f3";
-const WINDOWS: &str = "pb-09ca3fb51f0412ec3";
-
-/// Any of the five mutations.
-#[derive(Clone, Debug)]
-enum Change {
-    Attach(AttachBaselineRequest),
-    Detach(DetachBaselineRequest),
-    Add(AddInstancesRequest),
-    Remove(RemoveInstancesRequest),
-    Create(Box<CreatePatchOperationRequest>),
-}
-
-/// What any of them answers.
-#[derive(Debug)]
-struct Changed {
-    resource: String,
-    plan: Plan,
-    replayed: bool,
-}
-
-/// Does the same to the request of whichever mutation it is.
-macro_rules! of_any {
-    ($change:expr, $request:ident => $body:expr) => {
-        match $change {
-            Change::Attach($request) => $body,
-            Change::Detach($request) => $body,
-            Change::Add($request) => $body,
-            Change::Remove($request) => $body,
-            Change::Create($request) => $body,
-        }
-    };
-}
-
-impl Change {
-    async fn send(&self, world: &World) -> Result<Changed, Status> {
-        let (mut groups, mut operations) = (world.client.patch_groups(), world.client.patch_operations());
-        let (resource, plan, replayed) = match self.clone() {
-            Self::Attach(request) => {
-                let AttachBaselineResponse { patch_group, plan, replayed } =
-                    groups.attach_baseline(request).await?.into_inner();
-                (patch_group.unwrap().name, plan, replayed)
-            }
-            Self::Detach(request) => {
-                let DetachBaselineResponse { patch_group, plan, replayed } =
-                    groups.detach_baseline(request).await?.into_inner();
-                (patch_group.unwrap().name, plan, replayed)
-            }
-            Self::Add(request) => {
-                let AddInstancesResponse { patch_group, results: _, plan, replayed } =
-                    groups.add_instances(request).await?.into_inner();
-                (patch_group.unwrap().name, plan, replayed)
-            }
-            Self::Remove(request) => {
-                let RemoveInstancesResponse { patch_group, results: _, plan, replayed } =
-                    groups.remove_instances(request).await?.into_inner();
-                (patch_group.unwrap().name, plan, replayed)
-            }
-            Self::Create(request) => {
-                let CreatePatchOperationResponse { patch_operation, plan, replayed } =
-                    operations.create_patch_operation(*request).await?.into_inner();
-                (patch_operation.unwrap().name, plan, replayed)
-            }
-        };
-        Ok(Changed { resource, plan: plan.unwrap(), replayed })
-    }
-
-    /// The same without doing it.
-    fn validated(mut self) -> Self {
-        of_any!(&mut self, request => request.validate_only = true);
-        self
-    }
-
-    fn expecting(mut self, plan: &str) -> Self {
-        of_any!(&mut self, request => plan.clone_into(&mut request.expected_plan));
-        self
-    }
-
-    /// Another change under the same request id.
-    fn altered(mut self) -> Self {
-        match &mut self {
-            Self::Attach(request) => request.replace = !request.replace,
-            // The same group, spelt otherwise.
-            Self::Detach(request) => request.name = request.name.replace("/old", "/%6Fld"),
-            Self::Add(request) => request.allow_move = !request.allow_move,
-            Self::Remove(request) => request.name.push('2'),
-            Self::Create(request) => request.patch_operation.as_mut().unwrap().note.push('!'),
-        }
-        self
-    }
-}
-
-fn request_id() -> String {
-    Uuid::new_v4().to_string()
-}
-
-fn group_name(group: &str) -> String {
-    format!("{PARENT}/patchGroups/{group}")
-}
-
-fn attach(group: &str, baseline_id: &str) -> AttachBaselineRequest {
-    AttachBaselineRequest {
-        name: group_name(group),
-        baseline: format!("{PARENT}/baselines/{baseline_id}"),
-        request_id: request_id(),
-        ..AttachBaselineRequest::default()
-    }
-}
-
-fn detach(group: &str, baseline_id: &str) -> DetachBaselineRequest {
-    DetachBaselineRequest {
-        name: group_name(group),
-        baseline: format!("{PARENT}/baselines/{baseline_id}"),
-        request_id: request_id(),
-        ..DetachBaselineRequest::default()
-    }
-}
-
-fn add(group: &str, instance_ids: &[String]) -> AddInstancesRequest {
-    let (name, instance_ids) = (group_name(group), instance_ids.to_vec());
-    AddInstancesRequest { name, instance_ids, request_id: request_id(), ..AddInstancesRequest::default() }
-}
-
-fn remove(group: &str, instance_ids: &[String]) -> RemoveInstancesRequest {
-    let (name, instance_ids) = (group_name(group), instance_ids.to_vec());
-    RemoveInstancesRequest { name, instance_ids, request_id: request_id(), ..RemoveInstancesRequest::default() }
-}
-
-/// One of each, in an account where each changes something.
-async fn changes(world: &World) -> Vec<Change> {
-    let fleet = world.account();
-    let outside = fleet.add_nodes(2).create();
-    let inside = fleet.add_nodes(2).in_group("db").create();
-    fleet.add_nodes(2).in_group("web").missing_patches(1).create();
-    world.attach("old", WINDOWS).await;
-    vec![
-        Change::Attach(attach("web", AMAZON_LINUX_2)),
-        Change::Detach(detach("old", WINDOWS)),
-        Change::Add(add("app", &outside)),
-        Change::Remove(remove("db", &inside)),
-        Change::Create(Box::new(install("web"))),
-    ]
-}
-
-/// Lets a new operation come to its end, so that nothing but the test's own calls changes anything.
-async fn come_to_rest(world: &World, changed: &Changed) {
-    if changed.resource.contains("/patchOperations/") {
-        assert_eq!(world.finish(&changed.resource).await.state(), State::Succeeded);
-    }
-}
-
-async fn group(world: &World, group: &str) -> PatchGroup {
-    let request = GetPatchGroupRequest { name: group_name(group) };
-    world.client.get_patch_group(request).await.unwrap().patch_group.unwrap()
-}
-
-fn reason(status: &Status) -> (Code, String) {
-    let (code, reason, _) = refusal(status);
-    (code, reason)
-}
+use patchplane_tests::{
+    PARENT, World,
+    changes::{
+        AMAZON_LINUX_2, Change, WINDOWS, add, attach, changes, come_to_rest, detach, group, reason, remove, request_id,
+        set_default, update,
+    },
+    fault, scan,
+};
+use tonic::Code;
 
 // === Repetitions ===
 
@@ -296,13 +137,23 @@ async fn a_plan_that_does_not_hold_any_more_is_refused() {
     // Detaching has one plan, or is refused.
     changes.retain(|change| !matches!(change, Change::Detach(_)));
     let (outside, inside) = match &changes[..] {
-        [_, Change::Add(added), Change::Remove(removed), _] => {
+        [_, Change::Add(added), Change::Remove(removed), ..] => {
             (added.instance_ids.clone(), removed.instance_ids.clone())
         }
         other => panic!("{other:?}"),
     };
+    let (source, gone, chosen) = match &changes[..] {
+        [.., Change::UpdateBaseline(source), Change::DeleteBaseline(gone), Change::SetDefault(chosen)] => {
+            (source.baseline.clone().unwrap().name, gone.name.clone(), chosen.baseline.clone())
+        }
+        other => panic!("{other:?}"),
+    };
     let mut plans = Vec::new();
-    for change in changes {
+    for mut change in changes {
+        if let Change::DeleteBaseline(delete) = &mut change {
+            // Its etag alone would tell.
+            delete.etag.clear();
+        }
         let planned = change.clone().validated().send(&world).await.unwrap();
         plans.push(change.expecting(&planned.plan.fingerprint));
     }
@@ -311,6 +162,10 @@ async fn a_plan_that_does_not_hold_any_more_is_refused() {
     Change::Add(add("app", &outside[..1])).send(&world).await.unwrap();
     Change::Remove(remove("db", &inside[..1])).send(&world).await.unwrap();
     world.account().add_nodes(1).in_group("web").create();
+    for change in [update(&source, "", "theirs"), update(&gone, "renamed", ""), set_default(&source)] {
+        change.send(&world).await.unwrap();
+    }
+    assert_ne!(source, chosen);
     for change in plans {
         let before = world.fingerprint();
         let refused = change.send(&world).await.unwrap_err();
@@ -363,6 +218,10 @@ async fn a_refusal_of_aws_is_not_kept_under_the_request_id() {
         "CreateTags",
         "DeleteTags",
         "DescribeInstances",
+        "CreatePatchBaseline",
+        "UpdatePatchBaseline",
+        "DeletePatchBaseline",
+        "RegisterDefaultPatchBaseline",
     ];
     for (change, operation) in changes(&world).await.into_iter().zip(denied) {
         world.simulation.inject(fault(operation, FaultKind::Deny, 1));

@@ -25,6 +25,52 @@ impl View {
         self.render(table, &[0])
     }
 
+    /// What a change of a baseline did, or with `validate_only` would do.
+    pub fn baseline_change(
+        &self,
+        plan: Option<&api::Plan>,
+        baseline: Option<&Baseline>,
+        validate_only: bool,
+    ) -> String {
+        let plan = self.plan(&plan.cloned().unwrap_or_default());
+        match baseline.filter(|_| !validate_only) {
+            Some(baseline) => plan + "\n" + &self.baseline(baseline),
+            None => plan,
+        }
+    }
+
+    /// One line for each operating system.
+    pub fn default_baselines(&self, defaults: &[api::DefaultBaseline]) -> String {
+        let mut table = self.table(&["Operating system", "Baseline", "Name", "Owner", "Location"]);
+        let places = places(defaults.iter().map(|default| default.name.as_str()));
+        for (default, place) in defaults.iter().zip(places) {
+            table.add_row([
+                default.operating_system.clone(),
+                name::id(&default.baseline),
+                default.display_name.clone(),
+                word(default.owner().as_str_name(), "OWNER_").to_owned(),
+                place,
+            ]);
+        }
+        self.render(table, &[1])
+    }
+
+    /// What one baseline says and the other does not, sentence by sentence.
+    pub fn baseline_difference(&self, one: &Baseline, other: &Baseline) -> String {
+        let (before, after) = (sentences(one), sentences(other));
+        let title = |baseline: &Baseline| format!("{} {}", name::id(&baseline.name), baseline.display_name);
+        let mut text = format!("- {}\n+ {}\n", title(one), title(other));
+        for (sign, these, those) in [('-', &before, &after), ('+', &after, &before)] {
+            for line in these.iter().filter(|line| !those.contains(line)) {
+                let _ = writeln!(text, "{sign} {}", line.trim_start());
+            }
+        }
+        if before == after {
+            text += "Both say the same.\n";
+        }
+        text
+    }
+
     /// One baseline with what it approves, in sentences.
     pub fn baseline(&self, baseline: &Baseline) -> String {
         let owner = match baseline.owner() {
@@ -64,6 +110,10 @@ fn sentences(baseline: &Baseline) -> Vec<String> {
     if !baseline.approved_patches.is_empty() {
         let level = level(&baseline.approved_patches_compliance_level);
         lines.push(format!("  - by name: {}{level}", baseline.approved_patches.join(", ")));
+    }
+    for source in &baseline.sources {
+        let products = source.products.join(", ");
+        lines.push(format!("Patches {products} from {} instead of the instances' own repositories.", source.name));
     }
     if !baseline.rejected_patches.is_empty() {
         let action = match baseline.rejected_patches_action.as_str() {

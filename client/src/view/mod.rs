@@ -6,6 +6,7 @@ mod groups;
 mod instances;
 mod operations;
 mod plan;
+mod preview;
 mod progress;
 mod remedy;
 mod schedules;

@@ -9,13 +9,21 @@ use patchplane_rules::{ApprovalDate, ApprovalRule, BaselineDraft, BaselineId, Ba
 
 impl Aws {
     /// Repeated with the same token and content, it names the baseline that the first call made.
-    pub async fn create_baseline(&self, draft: &BaselineDraft, client_token: &str) -> Result<BaselineId> {
+    pub async fn create_baseline(
+        &self,
+        draft: &BaselineDraft,
+        client_token: &str,
+        tags: &[(String, String)],
+    ) -> Result<BaselineId> {
         let call = &CREATE_PATCH_BASELINE;
         let spec = draft.spec();
+        let tag = |(key, value): &(String, String)| call.built(types::Tag::builder().key(key).value(value).build());
+        let tags = tags.iter().map(tag).collect::<Result<Vec<_>>>()?;
         let request = self
             .ssm()
             .create_patch_baseline()
             .client_token(client_token)
+            .set_tags(Some(tags).filter(|tags| !tags.is_empty()))
             .name(&spec.name)
             .operating_system(spec.operating_system.as_str().into())
             .set_description(description(spec))

@@ -361,8 +361,9 @@ async fn a_baseline_of_one_s_own_is_made_once_changed_and_deleted() {
         ..BaselineSpec::new("mine", os("AMAZON_LINUX_2"))
     };
     let draft = BaselineDraft::new(spec.clone()).unwrap();
-    let id = aws.create_baseline(&draft, "token-1").await.unwrap();
-    assert_eq!(aws.create_baseline(&draft, "token-1").await.unwrap(), id, "the token names the first");
+    let tags = [("team".to_owned(), "web".to_owned())];
+    let id = aws.create_baseline(&draft, "token-1", &tags).await.unwrap();
+    assert_eq!(aws.create_baseline(&draft, "token-1", &tags).await.unwrap(), id, "the token names the first");
     let made = aws.baseline(&id).await.unwrap().unwrap();
     assert_eq!(BaselineSpec::of(&made), spec);
     assert_eq!((made.summary.owner, made.summary.default), (BaselineOwner::Account, false));

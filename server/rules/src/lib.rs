@@ -3,6 +3,7 @@
 //! This crate does no input or output and knows no clock: time is passed in. Facts are cited as `S 4.4.2`, a line of
 //! the project's reference on AWS semantics (section, number).
 
+mod advisory;
 mod agent_version;
 mod approval;
 mod baseline;
@@ -21,6 +22,7 @@ mod schedule;
 mod vocabulary;
 mod window;
 
+pub use advisory::parse_advisories;
 pub use agent_version::AgentVersion;
 pub use approval::{
     AvailablePatch, Judgement, approved_from, compare_versions, filter_matches, group_matches, judge, level_rank,
@@ -44,6 +46,7 @@ pub use operating_system::OperatingSystem;
 pub use patch::{InstancePatch, PatchState};
 pub use preview::{Decider, Explanation, Undated, Verdict, explain};
 pub use schedule::{Nth, Recurrence, Run, Schedule, Shift, TimeZoneName, Timetable, WeekDays};
+pub use vocabulary::{catalogue_keys, listable_properties, suggest};
 pub use window::{
     Progress, RateLimit, TargetTerm, TaskCommand, TaskDraft, TaskExecution, TaskInvocation, Window, WindowDraft,
     WindowExecution, WindowExecutionId, WindowId, WindowLength, WindowName, WindowStatus, WindowSummary, WindowTarget,

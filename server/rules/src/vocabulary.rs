@@ -1,5 +1,7 @@
 //! The words that baselines are made of, by operating system (S 4.3.4), and the nearest one to a misspelt one.
 
+use crate::OperatingSystem;
+
 /// Which values AWS takes for a filter's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Values {
@@ -110,8 +112,35 @@ pub(crate) fn filter_values(system: &str, key: &str) -> Values {
     }
 }
 
+/// The filters whose values AWS can list for a system (S 4.3.4, 4.8.5).
+pub fn listable_properties(os: &OperatingSystem) -> Vec<&'static str> {
+    let keys = filter_keys(os.as_str()).unwrap_or(&["PRODUCT", "CLASSIFICATION", "SEVERITY"]);
+    keys.iter().copied().filter(|key| !matches!(*key, "PATCH_SET" | "SECTION")).collect()
+}
+
+/// The filters of AWS's catalogue for a system; none where it has no catalogue (S 4.8.1–2).
+pub fn catalogue_keys(os: &OperatingSystem) -> &'static [&'static str] {
+    match os.as_str() {
+        "WINDOWS" => &["PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "MSRC_SEVERITY", "CLASSIFICATION", "PATCH_ID"],
+        "AMAZON_LINUX" | "AMAZON_LINUX_2" => &[
+            "PRODUCT",
+            "NAME",
+            "SEVERITY",
+            "EPOCH",
+            "VERSION",
+            "RELEASE",
+            "ARCH",
+            "REPOSITORY",
+            "ADVISORY_ID",
+            "CVE_ID",
+            "BUGZILLA_ID",
+        ],
+        _ => &[],
+    }
+}
+
 /// `did you mean X?` for the nearest of the known words, whatever their case, and all of them where they are few.
-pub(crate) fn suggest(text: &str, known: &[&str]) -> String {
+pub fn suggest(text: &str, known: &[&str]) -> String {
     let upper = text.to_uppercase();
     let likeness = |word: &&&str| strsim::jaro_winkler(&upper, &word.to_uppercase());
     let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
@@ -135,7 +164,6 @@ pub(crate) fn is_linux(system: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::OperatingSystem;
 
     #[test]
     fn every_system_has_keys_and_every_key_is_one_of_the_api_s() {

@@ -60,6 +60,11 @@ impl App {
         Ok(Observed { location: name.location, time: self.clock.now(), value })
     }
 
+    /// A value that AWS has told just now.
+    pub(super) fn observed<T>(&self, location: &Location, value: T) -> Observed<T> {
+        Observed { location: location.clone(), time: self.clock.now(), value }
+    }
+
     pub(super) async fn baseline(&self, name: &BaselineName) -> Result<Baseline> {
         self.aws(&name.location)?
             .baseline(&name.id)

@@ -200,10 +200,6 @@ impl App {
         let runs = timetable.runs_after(after).take(count).collect();
         Preview { timetable, runs }
     }
-
-    fn observed<T>(&self, location: &Location, value: T) -> Observed<T> {
-        Observed { location: location.clone(), value, time: self.clock.now() }
-    }
 }
 
 fn window_not_found(name: &WindowName) -> Error {

@@ -1,7 +1,10 @@
 //! The use-cases: may they, what follows. Knows no gRPC.
 
+pub mod available_patches;
+pub mod baseline_changes;
 pub mod baselines;
 pub mod compliance;
+pub mod default_baselines;
 pub mod instances;
 mod locations;
 pub mod maintenance_windows;
@@ -9,11 +12,12 @@ mod mutations;
 pub mod patch_groups;
 pub mod patch_operations;
 pub mod patch_schedules;
+pub mod preview;
 pub mod readiness;
 mod seal;
 pub mod watch;
 
-use crate::{Error, Result, operation::Engine, store::Store};
+use crate::{Error, Result, config::AdvisoryFeed, operation::Engine, store::Store};
 use patchplane_aws::{Aws, Clock};
 use patchplane_rules::Location;
 use std::{
@@ -35,6 +39,8 @@ pub struct App {
     /// The mutations under way in this process.
     running: Mutex<HashSet<crate::store::RequestKey>>,
     draining: channel::Sender<bool>,
+    /// For previews of baselines.
+    feeds: Vec<AdvisoryFeed>,
 }
 
 impl App {
@@ -50,7 +56,14 @@ impl App {
             sealer,
             running: Mutex::default(),
             draining: channel::Sender::new(false),
+            feeds: Vec::new(),
         })
+    }
+
+    /// The same with advisory files for previews of baselines.
+    #[must_use]
+    pub fn with_advisory_feeds(self, feeds: Vec<AdvisoryFeed>) -> Self {
+        Self { feeds, ..self }
     }
 
     pub fn engine(&self) -> &Engine {

@@ -84,12 +84,19 @@ impl App {
             .filter(|mapping| mapping.group == name.group)
             .map(|mapping| mapping.baseline)
             .collect();
+        let members = self.members(name).await?;
+        Ok(PatchGroup { name: name.clone(), baselines, instance_count: members.len(), observe_time: self.clock.now() })
+    }
+
+    /// The EC2 instances that carry the group's tag and are not terminated.
+    pub(super) async fn members(&self, name: &GroupName) -> Result<BTreeSet<InstanceId>> {
+        let aws = self.aws(&name.location)?;
         let mut members = BTreeSet::new();
         for key in GROUP_TAG_KEYS {
             let filter = VmFilter::Tag { key: key.to_owned(), values: vec![name.group.to_string()] };
             members.extend(aws.vms(&filter).await?.into_iter().filter(is_there).map(|vm| vm.id));
         }
-        Ok(PatchGroup { name: name.clone(), baselines, instance_count: members.len(), observe_time: self.clock.now() })
+        Ok(members)
     }
 
     /// All groups of a location, by name: those with a baseline and those that exist as tags only.

@@ -1,7 +1,8 @@
 //! Resource names: `accounts/{account}/regions/{region}/…`, parsed once.
 
 use patchplane_rules::{
-    AccountId, BaselineId, InstanceId, Invalid, Location, PatchGroupName, Region, WindowExecutionId, WindowId,
+    AccountId, BaselineId, InstanceId, Invalid, Location, OperatingSystem, PatchGroupName, Region, WindowExecutionId,
+    WindowId,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::fmt;
@@ -19,6 +20,12 @@ pub struct Parent {
 pub struct BaselineName {
     pub location: Location,
     pub id: BaselineId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultBaselineName {
+    pub location: Location,
+    pub operating_system: OperatingSystem,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +132,11 @@ impl Parent {
         Ok(Self { account, region })
     }
 
+    /// The one that is this location.
+    pub fn of(location: &Location) -> Self {
+        Self { account: Some(location.account.clone()), region: Some(location.region.clone()) }
+    }
+
     /// The location, if exactly one is named.
     pub fn exact(&self) -> Option<Location> {
         Some(Location { account: self.account.clone()?, region: self.region.clone()? })
@@ -141,6 +153,14 @@ impl BaselineName {
         let [account, region, id] = ids(field, text, ["accounts", "regions", "baselines"])?;
         let id = id.parse().map_err(|invalid| at(field, invalid))?;
         Ok(Self { location: location(field, account, region)?, id })
+    }
+}
+
+impl DefaultBaselineName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [account, region, system] = ids(field, text, ["accounts", "regions", "defaultBaselines"])?;
+        let operating_system = OperatingSystem::parse(system).map_err(|invalid| at(field, invalid))?;
+        Ok(Self { location: location(field, account, region)?, operating_system })
     }
 }
 
@@ -233,6 +253,12 @@ impl fmt::Display for Parent {
 impl fmt::Display for BaselineName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/baselines/{}", self.location, self.id)
+    }
+}
+
+impl fmt::Display for DefaultBaselineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/defaultBaselines/{}", self.location, self.operating_system)
     }
 }
 

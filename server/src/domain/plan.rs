@@ -37,6 +37,13 @@ pub struct Notice {
     pub message: String,
 }
 
+impl From<patchplane_rules::Lint> for Notice {
+    fn from(lint: patchplane_rules::Lint) -> Self {
+        let patchplane_rules::Lint { code, message } = lint;
+        Self { code, message }
+    }
+}
+
 impl Plan {
     /// The same for equal plans, whatever the order in which AWS listed things; 32 hex digits.
     pub fn fingerprint(&self) -> String {

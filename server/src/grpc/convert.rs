@@ -26,6 +26,11 @@ pub(super) fn paging(page_size: i32, token: String, default: u32, max: u32) -> R
     Ok(Paging { size: PageSize::parse(page_size, default, max)?, token: Some(token).filter(|token| !token.is_empty()) })
 }
 
+/// A message that must be there.
+pub(super) fn required<T>(field: &str, message: Option<T>) -> Result<T, Invalid> {
+    message.ok_or_else(|| Invalid::new(field, "is required"))
+}
+
 /// The rows of a page, its token, and what was left out.
 pub(super) fn page<T, P>(page: ListPage<T>, row: impl Fn(T) -> P) -> (Vec<P>, String, Vec<pb::Unreachable>) {
     let unreachable = page.unreachable.into_iter().map(pb::Unreachable::from).collect();

@@ -1,5 +1,6 @@
 //! The door: who calls, parse, hand to a use-case, convert. The only room that names Protobuf messages.
 
+mod baseline_changes;
 mod baselines;
 mod compliance;
 mod convert;
@@ -8,6 +9,7 @@ mod maintenance_windows;
 mod patch_groups;
 mod patch_operations;
 mod patch_schedules;
+mod preview;
 mod readiness;
 mod recurrence;
 mod status;

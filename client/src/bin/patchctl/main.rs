@@ -1,6 +1,7 @@
 //! `patchctl`: looks at instances, scans and patches them, and reports, through a patchplane server.
 
 mod args;
+mod baseline_spec;
 mod baselines;
 mod consent;
 mod failure;
