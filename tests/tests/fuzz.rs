@@ -8,9 +8,10 @@ use patchplane_client::{
     Listing,
     api::{
         AddInstancesRequest, CreateBaselineRequest, CreatePatchScheduleRequest, DeleteBaselineRequest,
-        ListAvailablePatchesRequest, ListExecutionsRequest, ListPatchOperationsRequest, PatchFilter, PatchSchedule,
-        PreviewBaselineRequest, PreviewScheduleRequest, Recurrence, TimeOfDay, UpdateBaselineRequest,
-        UpdatePatchScheduleRequest, patch_operation, patch_schedule, preview_baseline_request::Subject, recurrence,
+        ListAvailablePatchesRequest, ListExecutionsRequest, ListPatchOperationsRequest, ListPatchPropertiesRequest,
+        PatchFilter, PatchSchedule, PreviewBaselineRequest, PreviewScheduleRequest, Recurrence, TimeOfDay,
+        UpdateBaselineRequest, UpdatePatchScheduleRequest, patch_operation, patch_schedule,
+        preview_baseline_request::Subject, recurrence,
     },
 };
 use patchplane_tests::{PARENT, World, baseline, install};
@@ -173,7 +174,10 @@ impl Generator {
             let anything = self.random.random_bool(0.2);
             let wanted = |text: &&String| match field {
                 _ if anything => true,
-                "parent" | "name" | "baseline" | "clone_from" | "compare_to" => text.contains(self.resource(field)),
+                "parent" | "name" | "baseline" | "clone_from" | "compare_to" => match self.resource(field) {
+                    "accounts/" => text.starts_with("accounts/") && text.matches('/').count() == 3,
+                    resource => text.contains(resource),
+                },
                 "property" | "key" => *text == "PRODUCT" || *text == "CLASSIFICATION",
                 "patch_set" => text.is_empty(),
                 "display_name" => *text == "web" || *text == "db",
@@ -305,6 +309,11 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
             if let Some(right) = known_right.get(method.name()).filter(|_| round % 2 == 0) {
                 // Random specs are hardly ever right: every other one is a right one with a field changed.
                 message = DynamicMessage::decode(method.input(), right.as_slice()).unwrap();
+                if message.descriptor().get_field_by_name("request_id").is_some() {
+                    // A change of its own each time, not a repetition.
+                    let id = uuid::Uuid::from_u128(generator.random.random()).to_string();
+                    message.set_field_by_name("request_id", Value::String(id));
+                }
                 generator.change(&mut message);
             }
             if let Some(right) = right(method.name(), &schedule).filter(|_| round % 2 == 0) {
@@ -345,7 +354,7 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
     // Whatever was started ends, and says how, also where many operations want the same nodes.
     let everywhere = ListPatchOperationsRequest { parent: "accounts/-/regions/-".to_owned(), ..Default::default() };
     let started = Listing::collect(world.client.list_patch_operations(everywhere)).await.unwrap().items;
-    assert!(started.len() > 20, "only {} operations were started", started.len());
+    assert!(started.len() > 20, "only {} operations were started: {:?}", started.len(), seen["CreatePatchOperation"]);
     for operation in started {
         let ended = world.finish(&operation.name).await;
         assert!(!ended.explanation.is_empty(), "{ended:?}");
@@ -409,7 +418,14 @@ fn right_baselines(own: &str) -> BTreeMap<&'static str, Vec<u8>> {
         filters: vec![PatchFilter { key: "PRODUCT".to_owned(), values: vec!["AmazonLinux2".to_owned()] }],
         ..Default::default()
     };
+    let properties = ListPatchPropertiesRequest {
+        parent: PARENT.to_owned(),
+        operating_system: "AMAZON_LINUX_2".to_owned(),
+        property: "CLASSIFICATION".to_owned(),
+        ..Default::default()
+    };
     BTreeMap::from([
+        ("ListPatchProperties", properties.encode_to_vec()),
         ("CreatePatchOperation", install("web").encode_to_vec()),
         ("CreateBaseline", create.encode_to_vec()),
         ("UpdateBaseline", update.encode_to_vec()),
