@@ -24,7 +24,15 @@ use patchplane_server::{
     store::{CrashPoint, Store},
 };
 use patchplane_sim::{Fault, FaultKind, SimClock, SimLocation, Simulation};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::{
     io::DuplexStream,
@@ -59,6 +67,8 @@ pub struct World {
     connection: JoinHandle<()>,
     store_path: PathBuf,
     folder: Arc<TempDir>,
+    /// Whether a fault was injected: calls may pause until the clock moves.
+    faulty: AtomicBool,
 }
 
 impl World {
@@ -109,7 +119,8 @@ impl World {
         let (clock, locations): (_, BTreeMap<Location, Aws>) = simulated::connect(&simulation).await.unwrap();
         let server = Server::start_with(clock, locations, store, feeds).await.unwrap();
         let (channel, connection) = pipe(&server).await;
-        Self { client: Client::from_channel(channel), simulation, server, connection, store_path, folder }
+        let (client, faulty) = (Client::from_channel(channel), AtomicBool::new(false));
+        Self { client, simulation, server, connection, store_path, folder, faulty }
     }
 
     /// Kills the server and starts another on the same store: nothing of the first lives on.
@@ -118,13 +129,13 @@ impl World {
     }
 
     pub async fn restart_with(self, crash: Option<CrashPoint>) -> Self {
-        let Self { client, simulation, server, connection, store_path, folder } = self;
+        let Self { client, simulation, server, connection, store_path, folder, faulty } = self;
         server.app().engine().stop();
         connection.abort();
         drop(client);
         server.app().store().close().await;
         drop(server);
-        Self::open(simulation, folder, store_path, crash).await
+        Self { faulty, ..Self::open(simulation, folder, store_path, crash).await }
     }
 
     /// The account in the usual location.
@@ -147,7 +158,9 @@ impl World {
         let mut busy = self.server.app().engine().busy();
         let rest = async {
             loop {
-                while tokio::time::timeout(QUIET, busy.wait_for(|busy| *busy == 0)).await.is_err() {
+                // Without faults nothing pauses in the midst of a call, and a busy machine is not taken for a pause.
+                let quiet = if self.faulty.load(Ordering::Relaxed) { QUIET } else { PATIENCE };
+                while tokio::time::timeout(quiet, busy.wait_for(|busy| *busy == 0)).await.is_err() {
                     self.simulation.clock().advance_to_next();
                 }
                 if self.simulation.clock().unpolled_wakes() == 0 && *busy.borrow() == 0 {
@@ -157,6 +170,12 @@ impl World {
             }
         };
         tokio::time::timeout(PATIENCE, rest).await.unwrap_or_else(|_| panic!("the server does not come to rest"));
+    }
+
+    /// Lets something go wrong from now on.
+    pub fn inject(&self, fault: Fault) {
+        self.faulty.store(true, Ordering::Relaxed);
+        self.simulation.inject(fault);
     }
 
     /// Moves the clock to the next moment at which the server wants to do something, and lets it.

@@ -57,7 +57,7 @@ async fn a_lost_answer_of_a_baseline_s_change_is_mended_by_the_same_request() {
             for times in [1, 3] {
                 let world = World::start().await;
                 let change = baseline_changes(&world).await.remove(which);
-                world.simulation.inject(fault(operation, kind, times));
+                world.inject(fault(operation, kind, times));
                 let mut attempts = 0;
                 while let Err(refused) = world.patiently(change.send(&world)).await {
                     attempts += 1;

@@ -268,7 +268,7 @@ async fn by_default_one_node_goes_first_and_two_failures_stop_the_rest() {
 async fn install_meeting(kind: FaultKind, times: u32) -> (World, PatchOperation, Vec<PatchOperationTarget>) {
     let world = World::start().await;
     world.account().add_nodes(3).in_group("web").missing_patches(1).create();
-    world.simulation.inject(fault("SendCommand", kind, times));
+    world.inject(fault("SendCommand", kind, times));
     let operation = world.run(install("web")).await;
     let targets = world.targets(&operation.name).await;
     assert_eq!(targets.len(), 3);
@@ -338,7 +338,7 @@ async fn a_send_that_never_arrived_or_was_throttled_is_made_again() {
 async fn aws_that_cannot_be_reached_any_more_ends_the_operation_at_its_deadline() {
     let world = World::start().await;
     world.account().add_nodes(3).in_group("web").create();
-    world.simulation.inject(fault("SendCommand", FaultKind::Unreachable, u32::MAX));
+    world.inject(fault("SendCommand", FaultKind::Unreachable, u32::MAX));
     let ten_minutes = prost_types::Duration { seconds: 600, nanos: 0 };
     let operation = world.run(with(scan("web"), |asked| asked.max_duration = Some(ten_minutes))).await;
     assert_eq!((operation.state(), operation.state_reason.as_str()), (State::Failed, "DEADLINE"));
@@ -369,7 +369,7 @@ async fn an_operation_outlives_faults_of_every_read_on_its_way() {
             let nodes = world.account().add_nodes(2).in_group("web").missing_patches(1).create();
             let name = world.create(install("web")).await.name;
             // More often than the SDK tries again.
-            world.simulation.inject(fault(operation, kind, 7));
+            world.inject(fault(operation, kind, 7));
             let ended = world.finish(&name).await;
             assert_eq!(ended.state(), State::Succeeded, "{operation} {kind:?}: {}", ended.explanation);
             assert!(nodes.iter().all(|id| world.account().installs(id) == 1), "{operation} {kind:?}");

@@ -296,7 +296,7 @@ async fn a_read_that_fails_is_named_once_and_no_check_of_it_passes() {
         ("DescribeSecurityGroups", Code::NoRoute),
         ("DescribeVpcEndpoints", Code::NoRoute),
     ] {
-        world.simulation.inject(fault(operation, FaultKind::Deny, 1));
+        world.inject(fault(operation, FaultKind::Deny, 1));
         let many = check_many(&world, &ids, "").await;
         assert_eq!(many.unmade_checks.len(), 1, "{operation}");
         let unmade = &many.unmade_checks[0];
@@ -308,7 +308,7 @@ async fn a_read_that_fails_is_named_once_and_no_check_of_it_passes() {
         }
     }
     // Without the instances themselves there is nothing to say.
-    world.simulation.inject(fault("DescribeInstances", FaultKind::Deny, 1));
+    world.inject(fault("DescribeInstances", FaultKind::Deny, 1));
     let request = BatchCheckReadinessRequest {
         parent: PARENT.to_owned(),
         instance_ids: ids,

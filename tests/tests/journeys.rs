@@ -118,7 +118,7 @@ async fn a_check_that_could_not_be_made_is_not_shown_as_passed() {
     for (operation, code) in
         [("DescribePatchGroups", Finding::GroupWithoutBaseline), ("DescribeInstancePatchStates", Finding::NeverScanned)]
     {
-        world.simulation.inject(fault(operation, FaultKind::Deny, 1));
+        world.inject(fault(operation, FaultKind::Deny, 1));
         let found = readiness(&world, &id).await;
         let seen: Vec<_> = found.findings.iter().map(|finding| (finding.code(), finding.certainty())).collect();
         assert_eq!(seen, [(code, Certainty::NotVisible)], "{operation} is denied");

@@ -265,7 +265,7 @@ async fn a_location_that_cannot_be_asked_is_named_and_the_others_are_there() {
             complete.push((list, list.all(&world, EVERYWHERE, 0).await.0));
         }
         let here = Some((ACCOUNT.to_owned(), REGION.to_owned()));
-        world.simulation.inject(Fault { location: here, operation: None, skip: 0, times: u32::MAX, kind });
+        world.inject(Fault { location: here, operation: None, skip: 0, times: u32::MAX, kind });
         for (list, complete) in complete {
             if list == List::Operations {
                 // Our own records: AWS is not asked.

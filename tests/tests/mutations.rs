@@ -224,7 +224,7 @@ async fn a_refusal_of_aws_is_not_kept_under_the_request_id() {
         "RegisterDefaultPatchBaseline",
     ];
     for (change, operation) in changes(&world).await.into_iter().zip(denied) {
-        world.simulation.inject(fault(operation, FaultKind::Deny, 1));
+        world.inject(fault(operation, FaultKind::Deny, 1));
         let before = world.simulation.fingerprint();
         let refused = change.send(&world).await.unwrap_err();
         assert_eq!(reason(&refused), (Code::FailedPrecondition, "AWS_ACCESS_DENIED".to_owned()), "{change:?}");
@@ -268,7 +268,7 @@ async fn a_lost_answer_or_a_break_in_the_midst_is_mended_by_the_same_request() {
                 world.attach("web", WINDOWS).await;
                 let other = other_windows_baseline(&world).await;
                 let change = Change::Attach(AttachBaselineRequest { replace: true, ..attach("web", &other) });
-                world.simulation.inject(fault(operation, kind, times));
+                world.inject(fault(operation, kind, times));
                 let mut attempts = 0;
                 while let Err(refused) = world.patiently(change.send(&world)).await {
                     attempts += 1;

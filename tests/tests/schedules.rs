@@ -330,7 +330,7 @@ async fn a_schedule_whose_making_breaks_is_whole_after_the_same_request_or_not_t
             for times in [1, 3] {
                 let world = World::start().await;
                 let request = create(nightly());
-                world.simulation.inject(fault(step, kind, times));
+                world.inject(fault(step, kind, times));
                 let mut attempts = 0;
                 let call = || async { world.client.patch_schedules().create_patch_schedule(request.clone()).await };
                 while let Err(refused) = world.patiently(call()).await {
@@ -355,7 +355,7 @@ async fn a_schedule_whose_making_is_cut_short_is_completed_by_the_next_start() {
         let world = World::start().await;
         let request = create(nightly());
         // The SDK's three attempts get no answer, and then the process dies.
-        world.simulation.inject(fault(step, FaultKind::LoseAnswer, 3));
+        world.inject(fault(step, FaultKind::LoseAnswer, 3));
         let call = async { world.client.patch_schedules().create_patch_schedule(request.clone()).await };
         world.patiently(call).await.unwrap_err();
         let world = world.restart().await;
@@ -584,7 +584,7 @@ async fn a_change_whose_answer_is_lost_is_mended_by_the_same_request() {
                 ..Default::default()
             };
             let times = if kind == FaultKind::Deny { 1 } else { 3 };
-            world.simulation.inject(fault(step, kind, times));
+            world.inject(fault(step, kind, times));
             let call = || async { world.client.patch_schedules().update_patch_schedule(request.clone()).await };
             world.patiently(call()).await.unwrap_err();
             let world = world.restart().await;
