@@ -9,6 +9,7 @@ use crate::{
     Error, Result,
     auth::{Action, Caller},
     domain::{
+        control::Control,
         name::{OperationName, Parent, StepName},
         operation::{Kind, Operation, OperationId, Origin, OriginKind, Spec, State, Step, Target, TargetCounts},
         page::Paging,
@@ -275,5 +276,6 @@ impl App {
 }
 
 fn listed(operation: Operation, targets: &[Target]) -> Listed {
-    Listed { operation, counts: TargetCounts::of(targets), command_ids: Vec::new() }
+    let control = Control::default();
+    Listed { operation, control, counts: TargetCounts::of(targets), command_ids: Vec::new() }
 }

@@ -3,6 +3,9 @@
 pub mod baseline;
 pub mod baseline_choice;
 pub mod compliance;
+pub mod control;
+pub mod event;
+pub mod freeze;
 pub mod group_tags;
 pub mod name;
 pub mod operation;

@@ -346,7 +346,7 @@ impl From<Created> for pb::CreatePatchOperationResponse {
 impl From<Listed> for pb::PatchOperation {
     fn from(listed: Listed) -> Self {
         let etag = hex(&format!("{listed:?}"))[..32].to_owned();
-        let Listed { operation, counts, command_ids } = listed;
+        let Listed { operation, control: _, counts, command_ids } = listed;
         let name = OperationName { location: operation.location, id: operation.id };
         let Spec { kind, targets, reboot_option, concurrency, max_failures, max_duration, max_targets, note } =
             operation.spec;

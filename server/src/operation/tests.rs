@@ -5,6 +5,7 @@ use super::{
     outcome,
 };
 use crate::{
+    domain::control::Control,
     domain::operation::{
         Dispatch, DispatchOutcome, InstanceLimit, Kind, MAX_BATCH, Operation, OperationId, Origin, RebootOption, Spec,
         State, Target, TargetSelection, TargetState,
@@ -53,7 +54,7 @@ fn saved(kind: Kind, targets: usize) -> Saved {
         origin: Origin::default(),
     };
     let targets = (0..targets).map(|n| Target::pending(id(n), false, start())).collect();
-    Saved { operation, targets, dispatches: Vec::new(), revision: 1 }
+    Saved { operation, control: Control::default(), targets, dispatches: Vec::new(), revision: 1 }
 }
 
 fn set(saved: &mut Saved, range: std::ops::Range<usize>, state: TargetState, command: Option<&str>) {

@@ -4,14 +4,21 @@
 //! (`synchronous=FULL`). Each commit raises the store's revision, and rows remember the revision that wrote them; that is
 //! how a watch finds what has changed.
 
+mod events;
+mod freezes;
+mod leases;
+mod locks;
 mod operations;
 mod requests;
 
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use sqlx::{
     Row as _, Sqlite, SqlitePool, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use std::{
+    fmt,
     fs::{File, TryLockError},
     path::Path,
     sync::{
@@ -23,6 +30,7 @@ use std::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use leases::Claim;
 pub use operations::{Changes, Listed, Saved};
 pub use requests::{RequestKey, RequestRecord};
 
@@ -62,6 +70,12 @@ pub struct Tx {
     store: Store,
     tx: Transaction<'static, Sqlite>,
     revision: u64,
+    /// The database's time when this write began, in milliseconds. Until it ends no other can begin.
+    now: i64,
+    /// How many events it has written so far.
+    events: u32,
+    /// Whether it changes what readers are shown: then it raises the revision, and counts as a commit.
+    shown: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +90,8 @@ pub enum Error {
     InUse(String),
     #[error("the store's file cannot be used")]
     File(#[from] std::io::Error),
+    #[error("the operation has another worker, or soon may have")]
+    Fenced,
     #[error("the store has crashed, as a test asked")]
     Crashed,
 }
@@ -96,19 +112,23 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        sqlx::migrate!("src/store/migrations").run(&writer).await?;
+        sqlx::migrate!("src/store/migrations/sqlite").run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
 
         sqlx::query(
-            "INSERT INTO meta (key, value) VALUES ('installation', ?), ('seal_key', ?), ('revision', '0') \
-             ON CONFLICT (key) DO NOTHING",
+            "INSERT INTO meta (key, value) VALUES ('installation', $1), ('seal_key', $2), ('revision', '0'), \
+             ('generation', '1') ON CONFLICT (key) DO NOTHING",
         )
         .bind(Uuid::new_v4().to_string())
         .bind(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
         .execute(&writer)
         .await?;
+        // Whoever held a lease is gone: the file has one process.
+        sqlx::query("UPDATE operations SET owner = NULL, lease_until = 0 WHERE owner IS NOT NULL")
+            .execute(&writer)
+            .await?;
         let meta = async |key: &str| -> Result<String> {
-            let row = sqlx::query("SELECT value FROM meta WHERE key = ?").bind(key).fetch_one(&writer).await?;
+            let row = sqlx::query("SELECT value FROM meta WHERE key = $1").bind(key).fetch_one(&writer).await?;
             Ok(row.try_get(0)?)
         };
         let installation = Uuid::parse_str(&meta("installation").await?).unwrap_or(Uuid::nil());
@@ -166,16 +186,24 @@ impl Store {
 
     /// Begins a write. Others wait until it ends.
     pub async fn begin(&self) -> Result<Tx> {
+        self.begin_with(true).await
+    }
+
+    /// The first statement keeps all other writers waiting until this one ends: revisions grow in the order of the
+    /// commits, and what a write reads stays true until it ends.
+    async fn begin_with(&self, shown: bool) -> Result<Tx> {
         self.alive()?;
         let mut tx = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
         let row = sqlx::query(
-            "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'revision' \
-             RETURNING CAST(value AS INTEGER)",
+            "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + $1 AS TEXT) WHERE key = 'revision' \
+             RETURNING CAST(value AS BIGINT), CAST(unixepoch('subsec') * 1000 AS BIGINT)",
         )
+        .bind(i64::from(shown))
         .fetch_one(&mut *tx)
         .await?;
         let revision: i64 = row.try_get(0)?;
-        Ok(Tx { store: self.clone(), tx, revision: revision.unsigned_abs() })
+        let now = row.try_get(1)?;
+        Ok(Tx { store: self.clone(), tx, revision: revision.unsigned_abs(), now, events: 0, shown })
     }
 
     fn readers(&self) -> Result<&SqlitePool> {
@@ -193,8 +221,11 @@ impl Store {
 impl Tx {
     /// Makes it last. An error leaves open whether it does: read before acting again.
     pub async fn commit(self) -> Result<()> {
-        let Self { store, tx, revision } = self;
+        let Self { store, tx, revision, shown, .. } = self;
         store.alive()?;
+        if !shown {
+            return Ok(tx.commit().await?);
+        }
         let count = store.0.commits.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(crash) = store.0.crash.filter(|crash| crash.commit == count) {
             store.0.crashed.store(true, Ordering::SeqCst);
@@ -233,35 +264,36 @@ fn seal_key(hex: &str) -> [u8; 32] {
     key
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A text that sorts as the times do.
+fn stamp(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
 
-    #[tokio::test]
-    async fn a_second_opener_is_refused_until_the_first_is_gone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.db");
-        let first = Store::open(&path, None).await.unwrap();
-        let installation = first.installation();
-        assert!(matches!(Store::open(&path, None).await, Err(Error::InUse(_))));
-        first.close().await;
-        let second = Store::open(&path, None).await.unwrap();
-        assert_eq!(second.installation(), installation);
-    }
+/// What stands first in the row, out of its JSON.
+fn body<T: DeserializeOwned>(row: &SqliteRow) -> Result<T> {
+    let text: &str = row.try_get(0)?;
+    Ok(serde_json::from_str(text)?)
+}
 
-    #[tokio::test]
-    async fn a_crash_point_keeps_or_loses_the_commit_and_then_nothing_works() {
-        for committed in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("store.db");
-            let store = Store::open(&path, Some(CrashPoint { commit: 1, committed })).await.unwrap();
-            let before = *store.revisions().borrow();
-            assert!(matches!(store.begin().await.unwrap().commit().await, Err(Error::Crashed)));
-            assert!(matches!(store.begin().await, Err(Error::Crashed)));
-            store.close().await;
-            let reopened = Store::open(&path, None).await.unwrap();
-            let after = *reopened.revisions().borrow();
-            assert_eq!(after > before, committed);
-        }
-    }
+fn bodies<T: DeserializeOwned>(rows: Vec<SqliteRow>) -> Result<Vec<T>> {
+    rows.iter().map(body).collect()
+}
+
+/// A value whose JSON is a text, such as an id or a state.
+fn word<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T> {
+    Ok(serde_json::from_value(serde_json::Value::String(row.try_get(column)?))?)
+}
+
+/// Texts as rows of one column, for `json_each`.
+fn column<T: fmt::Display>(texts: impl IntoIterator<Item = T>) -> Result<String> {
+    let rows: Vec<[String; 1]> = texts.into_iter().map(|text| [text.to_string()]).collect();
+    Ok(serde_json::to_string(&rows)?)
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,10 @@
 //! Operations, their targets and their sends, as rows.
 
-use super::{Result, Store, Tx, WRITTEN_BY};
-use crate::domain::operation::{Dispatch, Operation, OperationId, OriginKind, Target, TargetCounts, TargetState};
+use super::{Result, Store, Tx, WRITTEN_BY, bodies, body, column, count, events::told, word};
+use crate::domain::{
+    control::Control,
+    operation::{Dispatch, DispatchOutcome, Operation, OperationId, OriginKind, Target, TargetCounts, TargetState},
+};
 use patchplane_rules::{InstanceId, Location};
 use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 use std::collections::HashMap;
@@ -11,6 +14,7 @@ use ulid::Ulid;
 #[derive(Clone, Debug)]
 pub struct Saved {
     pub operation: Operation,
+    pub control: Control,
     /// By instance id.
     pub targets: Vec<Target>,
     /// By batch.
@@ -22,6 +26,7 @@ pub struct Saved {
 #[derive(Clone, Debug)]
 pub struct Listed {
     pub operation: Operation,
+    pub control: Control,
     pub counts: TargetCounts,
     pub command_ids: Vec<String>,
 }
@@ -42,28 +47,28 @@ impl Store {
     /// Reads all of an operation.
     pub async fn operation(&self, id: OperationId) -> Result<Option<Saved>> {
         let mut tx = self.readers()?.begin().await?;
-        let Some((operation, _)) = read_operation(&mut tx, id).await? else { return Ok(None) };
+        let Some((operation, control, _)) = read_operation(&mut tx, id).await? else { return Ok(None) };
         let targets = bodies(
-            sqlx::query("SELECT body FROM targets WHERE operation = ? ORDER BY instance")
+            sqlx::query("SELECT body FROM targets WHERE operation = $1 ORDER BY instance")
                 .bind(id.to_string())
                 .fetch_all(&mut *tx)
                 .await?,
         )?;
         let dispatches = bodies(
-            sqlx::query("SELECT body FROM dispatches WHERE operation = ? ORDER BY batch")
+            sqlx::query("SELECT body FROM dispatches WHERE operation = $1 ORDER BY batch")
                 .bind(id.to_string())
                 .fetch_all(&mut *tx)
                 .await?,
         )?;
         let revision = read_revision(&mut tx).await?;
-        Ok(Some(Saved { operation, targets, dispatches, revision }))
+        Ok(Some(Saved { operation, control, targets, dispatches, revision }))
     }
 
     /// Reads an operation without its targets.
     pub async fn listed(&self, id: OperationId) -> Result<Option<Listed>> {
         let mut tx = self.readers()?.begin().await?;
-        let Some((operation, _)) = read_operation(&mut tx, id).await? else { return Ok(None) };
-        Ok(list(&mut tx, vec![operation]).await?.pop())
+        let Some((operation, control, _)) = read_operation(&mut tx, id).await? else { return Ok(None) };
+        Ok(list(&mut tx, vec![(operation, control)]).await?.pop())
     }
 
     /// The newest operations of a location whose place is before `before`, at most `limit`.
@@ -76,23 +81,24 @@ impl Store {
     ) -> Result<Vec<Listed>> {
         let mut tx = self.readers()?.begin().await?;
         let rows = sqlx::query(
-            "SELECT body FROM operations WHERE account = ? AND region = ? AND place < ? \
-             AND origin = coalesce(?, origin) ORDER BY place DESC LIMIT ?",
+            "SELECT body, control FROM operations WHERE account = $1 AND region = $2 AND place < $3 \
+             AND origin = coalesce($4, origin) ORDER BY place DESC LIMIT $5",
         )
         .bind(location.account.as_str())
         .bind(location.region.as_str())
         .bind(before.map_or_else(|| "~".to_owned(), |place| place.to_string()))
         .bind(origin.map(OriginKind::as_str))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(count(limit))
         .fetch_all(&mut *tx)
         .await?;
-        list(&mut tx, bodies(rows)?).await
+        let operations = rows.iter().map(controlled).collect::<Result<_>>()?;
+        list(&mut tx, operations).await
     }
 
     /// What others started in a location and what had not ended when it was last seen.
     pub async fn followed(&self, location: &Location) -> Result<Vec<Operation>> {
         let rows = sqlx::query(
-            "SELECT body FROM operations WHERE account = ? AND region = ? AND terminal = 0 AND origin <> 'PATCHPLANE'",
+            "SELECT body FROM operations WHERE account = $1 AND region = $2 AND terminal = 0 AND origin <> 'PATCHPLANE'",
         )
         .bind(location.account.as_str())
         .bind(location.region.as_str())
@@ -105,15 +111,15 @@ impl Store {
     pub async fn owners(&self, command_ids: &[&str]) -> Result<HashMap<String, (OperationId, bool)>> {
         let rows = sqlx::query(
             "SELECT operation, command_id, terminal FROM dispatches JOIN operations ON id = operation \
-             WHERE command_id IN (SELECT value FROM json_each(?))",
+             WHERE command_id IN (SELECT value ->> 0 FROM json_each($1))",
         )
-        .bind(serde_json::to_string(command_ids)?)
+        .bind(column(command_ids)?)
         .fetch_all(self.readers()?)
         .await?;
         rows.iter()
             .map(|row| -> Result<_> {
-                let id = serde_json::from_value(serde_json::Value::String(row.try_get(0)?))?;
-                Ok((row.try_get(1)?, (id, row.try_get(2)?)))
+                let terminal: i64 = row.try_get(2)?;
+                Ok((row.try_get(1)?, (word(row, 0)?, terminal != 0)))
             })
             .collect()
     }
@@ -121,7 +127,7 @@ impl Store {
     /// Every operation of ours that has not ended, oldest first; those written by a newer release are left to it.
     pub async fn unfinished(&self) -> Result<Vec<OperationId>> {
         let rows = sqlx::query(
-            "SELECT body FROM operations WHERE terminal = 0 AND written_by = ? AND origin = 'PATCHPLANE' ORDER BY id",
+            "SELECT body FROM operations WHERE terminal = 0 AND written_by = $1 AND origin = 'PATCHPLANE' ORDER BY id",
         )
         .bind(WRITTEN_BY)
         .fetch_all(self.readers()?)
@@ -138,17 +144,17 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Target>> {
         let rows =
-            sqlx::query("SELECT body FROM targets WHERE operation = ? AND instance > ? ORDER BY instance LIMIT ?")
+            sqlx::query("SELECT body FROM targets WHERE operation = $1 AND instance > $2 ORDER BY instance LIMIT $3")
                 .bind(id.to_string())
                 .bind(after.map_or("", InstanceId::as_str))
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .bind(count(limit))
                 .fetch_all(self.readers()?)
                 .await?;
         bodies(rows)
     }
 
     pub async fn target(&self, id: OperationId, instance: &InstanceId) -> Result<Option<Target>> {
-        let rows = sqlx::query("SELECT body FROM targets WHERE operation = ? AND instance = ?")
+        let rows = sqlx::query("SELECT body FROM targets WHERE operation = $1 AND instance = $2")
             .bind(id.to_string())
             .bind(instance.as_str())
             .fetch_all(self.readers()?)
@@ -160,8 +166,8 @@ impl Store {
     pub async fn changes(&self, id: OperationId, since: u64) -> Result<Option<Changes>> {
         let since = i64::try_from(since).unwrap_or(i64::MAX);
         let mut tx = self.readers()?.begin().await?;
-        let Some((operation, written)) = read_operation(&mut tx, id).await? else { return Ok(None) };
-        let rows = sqlx::query("SELECT body FROM targets WHERE operation = ? AND revision > ? ORDER BY instance")
+        let Some((operation, control, written)) = read_operation(&mut tx, id).await? else { return Ok(None) };
+        let rows = sqlx::query("SELECT body FROM targets WHERE operation = $1 AND revision > $2 ORDER BY instance")
             .bind(id.to_string())
             .bind(since)
             .fetch_all(&mut *tx)
@@ -169,41 +175,84 @@ impl Store {
         let targets: Vec<Target> = bodies(rows)?;
         let any = written > since || !targets.is_empty();
         let revision = read_revision(&mut tx).await?;
-        let listed = list(&mut tx, vec![operation]).await?.pop();
+        let listed = list(&mut tx, vec![(operation, control)]).await?.pop();
         Ok(listed.map(|listed| Changes { listed, targets, any, revision }))
+    }
+
+    /// The operations, of one location or of all, that changed after a revision, in the order of their last changes. About
+    /// `limit` of them: those of one revision come together. Beside them the revision to ask from the next time.
+    pub async fn changed_operations(
+        &self,
+        location: Option<&Location>,
+        since: u64,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, u64)> {
+        let mut tx = self.readers()?.begin().await?;
+        let revision = read_revision(&mut tx).await?;
+        let rows = sqlx::query(
+            "WITH changed AS (SELECT body, control, revision FROM operations WHERE revision > $1 \
+             AND account = coalesce($2, account) AND region = coalesce($3, region)) \
+             SELECT body, control, revision FROM changed WHERE revision <= \
+             coalesce((SELECT revision FROM changed ORDER BY revision LIMIT 1 OFFSET $4), $5) ORDER BY revision",
+        )
+        .bind(since.cast_signed())
+        .bind(location.map(|location| location.account.as_str()))
+        .bind(location.map(|location| location.region.as_str()))
+        .bind(count(limit.saturating_sub(1)))
+        .bind(revision.cast_signed())
+        .fetch_all(&mut *tx)
+        .await?;
+        let seen = match rows.last() {
+            Some(last) if rows.len() >= limit => last.try_get::<i64, _>(2)?.unsigned_abs(),
+            _ => revision,
+        };
+        let operations = rows.iter().map(controlled).collect::<Result<_>>()?;
+        Ok((list(&mut tx, operations).await?, seen))
     }
 }
 
 impl Tx {
     /// Writes an operation. After a crash it is there with everything else of this transaction, or not at all.
     pub async fn put_operation(&mut self, operation: &Operation) -> Result<()> {
+        let told = told(None, &operation.state, &operation.reason, &operation.explanation)?;
+        self.put_event(operation.id, operation.update_time, &told).await?;
         sqlx::query(
-            "INSERT INTO operations (id, account, region, place, origin, terminal, revision, written_by, body) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET terminal = excluded.terminal, \
-             revision = excluded.revision, written_by = excluded.written_by, body = excluded.body",
+            "INSERT INTO operations (id, account, region, place, origin, terminal, revision, written_by, told, body, \
+             generation) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, CAST(value AS BIGINT) FROM meta \
+             WHERE key = 'generation' ON CONFLICT (id) DO UPDATE SET terminal = excluded.terminal, \
+             revision = excluded.revision, written_by = excluded.written_by, told = excluded.told, body = excluded.body",
         )
         .bind(operation.id.to_string())
         .bind(operation.location.account.as_str())
         .bind(operation.location.region.as_str())
         .bind(operation.place().to_string())
         .bind(operation.origin.kind().as_str())
-        .bind(operation.state.is_terminal())
+        .bind(i64::from(operation.state.is_terminal()))
         .bind(self.revision.cast_signed())
         .bind(WRITTEN_BY)
+        .bind(told)
         .bind(serde_json::to_string(operation)?)
         .execute(&mut *self.tx)
         .await?;
         Ok(())
     }
 
+    /// Writes targets of an operation that is written already.
     pub async fn put_targets(&mut self, id: OperationId, targets: &[Target]) -> Result<()> {
-        // One statement, whatever the number of targets.
-        let rows: Vec<(&str, TargetState, &Target)> =
-            targets.iter().map(|target| (target.instance_id.as_str(), target.state, target)).collect();
+        if targets.is_empty() {
+            return Ok(());
+        }
+        // One statement each, whatever the number of targets.
+        let mut rows = Vec::new();
+        for target in targets {
+            let told = told(Some(&target.instance_id), &target.state, &target.reason, &target.explanation)?;
+            rows.push((target.instance_id.as_str(), target.state, told, target));
+        }
+        self.put_target_events(id, targets, rows.iter().map(|(_, _, told, _)| told.as_str())).await?;
         sqlx::query(
-            "INSERT INTO targets (operation, instance, state, revision, body) \
-             SELECT ?, value ->> 0, value ->> 1, ?, value -> 2 FROM json_each(?) WHERE true \
-             ON CONFLICT (operation, instance) DO UPDATE SET state = excluded.state, \
+            "INSERT INTO targets (operation, instance, state, told, revision, body) \
+             SELECT $1, value ->> 0, value ->> 1, value ->> 2, $2, CAST(value -> 3 AS TEXT) FROM json_each($3) \
+             WHERE true ON CONFLICT (operation, instance) DO UPDATE SET state = excluded.state, told = excluded.told, \
              revision = excluded.revision, body = excluded.body",
         )
         .bind(id.to_string())
@@ -211,20 +260,30 @@ impl Tx {
         .bind(serde_json::to_string(&rows)?)
         .execute(&mut *self.tx)
         .await?;
+        self.touch(id).await
+    }
+
+    /// Marks an operation as changed by this write.
+    pub(super) async fn touch(&mut self, id: OperationId) -> Result<()> {
+        sqlx::query("UPDATE operations SET revision = $1 WHERE id = $2")
+            .bind(self.revision.cast_signed())
+            .bind(id.to_string())
+            .execute(&mut *self.tx)
+            .await?;
         Ok(())
     }
 
     pub async fn put_dispatch(&mut self, id: OperationId, dispatch: &Dispatch) -> Result<()> {
         let command_id = match &dispatch.outcome {
-            crate::domain::operation::DispatchOutcome::Sent { command_id, .. } => Some(command_id.as_str()),
+            DispatchOutcome::Sent { command_id, .. } => Some(command_id.as_str()),
             _ => None,
         };
         sqlx::query(
-            "INSERT INTO dispatches (operation, batch, command_id, body) VALUES (?, ?, ?, ?) \
+            "INSERT INTO dispatches (operation, batch, command_id, body) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (operation, batch) DO UPDATE SET command_id = excluded.command_id, body = excluded.body",
         )
         .bind(id.to_string())
-        .bind(dispatch.batch)
+        .bind(i64::from(dispatch.batch))
         .bind(command_id)
         .bind(serde_json::to_string(dispatch)?)
         .execute(&mut *self.tx)
@@ -233,13 +292,23 @@ impl Tx {
     }
 }
 
-async fn read_operation(tx: &mut Transaction<'_, Sqlite>, id: OperationId) -> Result<Option<(Operation, i64)>> {
-    let row = sqlx::query("SELECT body, revision FROM operations WHERE id = ?")
+async fn read_operation(
+    tx: &mut Transaction<'_, Sqlite>,
+    id: OperationId,
+) -> Result<Option<(Operation, Control, i64)>> {
+    let row = sqlx::query("SELECT body, control, revision FROM operations WHERE id = $1")
         .bind(id.to_string())
         .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some((body(&row)?, row.try_get(1)?)))
+    let (operation, control) = controlled(&row)?;
+    Ok(Some((operation, control, row.try_get(2)?)))
+}
+
+/// An operation and what is asked of it, which stand first in the row.
+fn controlled(row: &SqliteRow) -> Result<(Operation, Control)> {
+    let control: &str = row.try_get(1)?;
+    Ok((body(row)?, serde_json::from_str(control)?))
 }
 
 async fn read_revision(tx: &mut Transaction<'_, Sqlite>) -> Result<u64> {
@@ -249,26 +318,25 @@ async fn read_revision(tx: &mut Transaction<'_, Sqlite>) -> Result<u64> {
     Ok(revision.unsigned_abs())
 }
 
-async fn list(tx: &mut Transaction<'_, Sqlite>, operations: Vec<Operation>) -> Result<Vec<Listed>> {
-    let ids: Vec<String> = operations.iter().map(|operation| operation.id.to_string()).collect();
-    let ids = serde_json::to_string(&ids)?;
+async fn list(tx: &mut Transaction<'_, Sqlite>, operations: Vec<(Operation, Control)>) -> Result<Vec<Listed>> {
+    let ids = column(operations.iter().map(|(operation, _)| operation.id))?;
     let mut counts: HashMap<String, TargetCounts> = HashMap::new();
     let rows = sqlx::query(
         "SELECT operation, state, count(*) FROM targets \
-         WHERE operation IN (SELECT value FROM json_each(?)) GROUP BY operation, state",
+         WHERE operation IN (SELECT value ->> 0 FROM json_each($1)) GROUP BY operation, state",
     )
     .bind(&ids)
     .fetch_all(&mut **tx)
     .await?;
     for row in rows {
-        let state: TargetState = serde_json::from_value(serde_json::Value::String(row.try_get(1)?))?;
+        let state: TargetState = word(&row, 1)?;
         let count: i64 = row.try_get(2)?;
         *counts.entry(row.try_get(0)?).or_default().slot(state) = usize::try_from(count).unwrap_or(0);
     }
     let mut commands: HashMap<String, Vec<String>> = HashMap::new();
     let rows = sqlx::query(
         "SELECT operation, command_id FROM dispatches WHERE command_id IS NOT NULL \
-         AND operation IN (SELECT value FROM json_each(?)) ORDER BY operation, batch",
+         AND operation IN (SELECT value ->> 0 FROM json_each($1)) ORDER BY operation, batch",
     )
     .bind(&ids)
     .fetch_all(&mut **tx)
@@ -278,22 +346,14 @@ async fn list(tx: &mut Transaction<'_, Sqlite>, operations: Vec<Operation>) -> R
     }
     Ok(operations
         .into_iter()
-        .map(|operation| {
+        .map(|(operation, control)| {
             let id = operation.id.to_string();
             Listed {
                 operation,
+                control,
                 counts: counts.remove(&id).unwrap_or_default(),
                 command_ids: commands.remove(&id).unwrap_or_default(),
             }
         })
         .collect())
-}
-
-fn body<T: serde::de::DeserializeOwned>(row: &SqliteRow) -> Result<T> {
-    let text: &str = row.try_get(0)?;
-    Ok(serde_json::from_str(text)?)
-}
-
-fn bodies<T: serde::de::DeserializeOwned>(rows: Vec<SqliteRow>) -> Result<Vec<T>> {
-    rows.iter().map(body).collect()
 }

@@ -1,6 +1,6 @@
 //! Which mutations were asked for under which request id, so that a repetition finds the first.
 
-use super::{Result, Store, Tx};
+use super::{Result, Store, Tx, stamp};
 use crate::domain::request::{Fingerprint, RequestId};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row as _;
@@ -29,7 +29,7 @@ pub struct RequestRecord {
 impl Store {
     pub async fn request(&self, key: &RequestKey) -> Result<Option<RequestRecord>> {
         let row = sqlx::query(
-            "SELECT fingerprint, resource, intent FROM requests WHERE principal = ? AND method = ? AND request_id = ?",
+            "SELECT fingerprint, resource, intent FROM requests WHERE principal = $1 AND method = $2 AND request_id = $3",
         )
         .bind(&key.principal)
         .bind(key.method)
@@ -48,7 +48,7 @@ impl Store {
     pub async fn open_intents(&self, method: &'static str) -> Result<Vec<(RequestKey, String)>> {
         let rows = sqlx::query(
             "SELECT principal, request_id, intent FROM requests \
-             WHERE method = ? AND resource IS NULL AND intent IS NOT NULL ORDER BY create_time",
+             WHERE method = $1 AND resource IS NULL AND intent IS NOT NULL ORDER BY create_time",
         )
         .bind(method)
         .fetch_all(self.readers()?)
@@ -76,10 +76,10 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool> {
         let oldest = now.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
-        sqlx::query("DELETE FROM requests WHERE create_time < ?").bind(stamp(oldest)).execute(&mut *self.tx).await?;
+        sqlx::query("DELETE FROM requests WHERE create_time < $1").bind(stamp(oldest)).execute(&mut *self.tx).await?;
         let done = sqlx::query(
             "INSERT INTO requests (principal, method, request_id, fingerprint, resource, create_time) \
-             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
         .bind(&key.principal)
         .bind(key.method)
@@ -94,7 +94,7 @@ impl Tx {
 
     /// Adds what a request means to do, in the transaction that puts it.
     pub async fn put_intent(&mut self, key: &RequestKey, intent: &str) -> Result<()> {
-        sqlx::query("UPDATE requests SET intent = ? WHERE principal = ? AND method = ? AND request_id = ?")
+        sqlx::query("UPDATE requests SET intent = $1 WHERE principal = $2 AND method = $3 AND request_id = $4")
             .bind(intent)
             .bind(&key.principal)
             .bind(key.method)
@@ -106,7 +106,7 @@ impl Tx {
 
     /// Records the outcome of a request that was put without one.
     pub async fn close_request(&mut self, key: &RequestKey, resource: &str) -> Result<()> {
-        sqlx::query("UPDATE requests SET resource = ? WHERE principal = ? AND method = ? AND request_id = ?")
+        sqlx::query("UPDATE requests SET resource = $1 WHERE principal = $2 AND method = $3 AND request_id = $4")
             .bind(resource)
             .bind(&key.principal)
             .bind(key.method)
@@ -118,7 +118,7 @@ impl Tx {
 
     /// Forgets a request that was refused and changed nothing.
     pub async fn forget_request(&mut self, key: &RequestKey) -> Result<()> {
-        sqlx::query("DELETE FROM requests WHERE principal = ? AND method = ? AND request_id = ?")
+        sqlx::query("DELETE FROM requests WHERE principal = $1 AND method = $2 AND request_id = $3")
             .bind(&key.principal)
             .bind(key.method)
             .bind(key.id.to_string())
@@ -126,9 +126,4 @@ impl Tx {
             .await?;
         Ok(())
     }
-}
-
-/// A text that sorts as the times do.
-fn stamp(time: Timestamp) -> String {
-    format!("{time:.3}")
 }

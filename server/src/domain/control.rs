@@ -1,0 +1,42 @@
+//! What callers ask of an operation that is under way: the engine reads it and never writes it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// All that callers ask of one operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    #[serde(default)]
+    pub cancel: Option<Cancel>,
+    #[serde(default)]
+    pub pause: Option<Pause>,
+}
+
+/// Nothing more is to be started; there is no way back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    pub mode: CancelMode,
+    pub at: Timestamp,
+    /// Who asked, as a principal.
+    pub by: String,
+    pub note: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CancelMode {
+    /// What runs on instances may finish.
+    StopNew,
+    /// What runs on instances is cancelled, too.
+    InterruptRunning,
+}
+
+/// Nothing more is to be started until somebody resumes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    pub at: Timestamp,
+    /// Who asked, as a principal.
+    pub by: String,
+    /// A stable code, or empty.
+    pub reason: String,
+    pub note: String,
+}
