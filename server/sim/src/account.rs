@@ -44,6 +44,10 @@ pub(crate) struct Place {
     pub(crate) associations: Vec<Association>,
     /// How long after its creation other operations find a window (S 9.1.5).
     pub(crate) window_lag: Duration,
+    /// How long after their requests reads show commands, if not a moment after (S 1.25).
+    pub(crate) command_lag: Option<Duration>,
+    /// How long after a node's report its compliance items follow.
+    pub(crate) compliance_lag: Duration,
     /// How many windows, targets, tasks and associations were ever made; their ids come of it.
     pub(crate) window_ids: u64,
     agenda: BTreeMap<(Timestamp, u64), Event>,
@@ -70,6 +74,14 @@ pub(crate) enum Event {
         command: String,
     },
     Ping {
+        node: String,
+    },
+    /// A node that went down is up again.
+    Boot {
+        node: String,
+    },
+    /// Somebody else's scan of a node, which takes no time.
+    ScanByOthers {
         node: String,
     },
     /// A maintenance window opens, if this is still its next time.
@@ -106,6 +118,8 @@ impl Place {
             executions: VecDeque::new(),
             associations: Vec::new(),
             window_lag: Duration::ZERO,
+            command_lag: None,
+            compliance_lag: Duration::ZERO,
             window_ids: 0,
             agenda: BTreeMap::new(),
             queued: 0,
@@ -166,6 +180,10 @@ impl Place {
             && self.host_management.is_none()
             && self.associations.is_empty()
             && self.baselines == predefined::baselines(&self.region)
+    }
+
+    pub(crate) fn command(&self, id: &str) -> Option<&Command> {
+        self.commands.iter().rfind(|command| command.id == id)
     }
 
     pub(crate) fn command_mut(&mut self, id: &str) -> Option<&mut Command> {

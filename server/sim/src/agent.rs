@@ -3,12 +3,14 @@
 use crate::{
     account::{Event, Place},
     clock::later,
-    command::{Invocation, Origin, Phase},
+    command::{Invocation, Origin, Phase, STEP_TIMEOUT},
     dice::Dice,
     node::Report,
-    output,
+    output::{self, StepEnd},
+    trouble::{self, Trouble},
 };
 use jiff::Timestamp;
+use serde_json::json;
 use std::time::Duration;
 
 impl Place {
@@ -35,6 +37,8 @@ impl Place {
                 self.expire(&command, at);
                 self.command_ended(&command, at);
             }
+            Event::Boot { node } => self.boot(&node, at),
+            Event::ScanByOthers { node } => self.scan_by_others(&node, at),
             Event::Ping { node } => {
                 if let Some(node) = self.nodes.get_mut(&node).filter(|node| node.reachable()) {
                     node.agent.extra_ping = Some(at);
@@ -62,12 +66,20 @@ impl Place {
                 *if command.run.install { &mut node.installs } else { &mut node.scans } += 1;
                 (invocation.status, invocation.details) = ("InProgress", "InProgress");
                 invocation.started = Some(at);
-                let locked = node.agent.busy_with.is_some();
-                if !locked {
+                let races = node.agent.busy_with.is_some();
+                if !races {
                     node.agent.busy_with = Some(command.id.clone());
                 }
-                invocation.phase = if locked { Phase::Locked } else { Phase::Scanning };
-                started.push((command.id.clone(), node.id.clone(), if locked { (5, 10) } else { (20, 40) }));
+                invocation.phase = if races { Phase::Racing } else { Phase::Scanning };
+                let seconds = match &node.trouble {
+                    _ if races => Some((5, 10)),
+                    Some(Trouble::Hangs) => None,
+                    Some(Trouble::RunsTooLong) => Some((STEP_TIMEOUT, STEP_TIMEOUT)),
+                    // A hundred tries, up to 5 s apart (`trouble.rs`).
+                    Some(Trouble::Locked) => Some((460, 490)),
+                    _ => Some((20, 40)),
+                };
+                started.extend(seconds.map(|seconds| (command.id.clone(), node.id.clone(), seconds)));
             }
         }
         for (command, node, seconds) in started {
@@ -75,54 +87,127 @@ impl Place {
         }
     }
 
-    fn proceed_in(&mut self, (low, high): (u64, u64), command: &str, node: &str, at: Timestamp) {
-        let mut dice = Dice::new(self.seed, &["proceed", command, node, &at.to_string()]);
-        let when = later(at, Duration::from_millis(dice.between(low * 1000, high * 1000)));
+    fn proceed_in(&mut self, seconds: (u64, u64), command: &str, node: &str, at: Timestamp) {
+        let when = self.some_time(seconds, command, node, at);
         self.queue(when, Event::Proceed { command: command.to_owned(), node: node.to_owned() });
+    }
+
+    /// So many seconds after `at`.
+    fn some_time(&self, (low, high): (u64, u64), command: &str, node: &str, at: Timestamp) -> Timestamp {
+        let mut dice = Dice::new(self.seed, &["proceed", command, node, &at.to_string()]);
+        later(at, Duration::from_millis(dice.between(low * 1000, high * 1000)))
     }
 
     fn proceed(&mut self, command_id: &str, node_id: &str, at: Timestamp) {
         let Some(index) = self.commands.iter().rposition(|c| c.id == command_id) else { return };
         let run = self.commands[index].run.clone();
         let Some(invocation) = self.commands[index].invocation(node_id).cloned() else { return };
-        match invocation.phase {
-            Phase::Waiting { .. } | Phase::Ended => {}
-            Phase::Locked => {
-                self.finish(index, node_id, 1, String::new(), output::LOCKED.to_owned(), at);
+        let Some(node) = self.nodes.get(node_id) else { return };
+        let resumes = node.agent.resumes.as_deref() == Some(command_id);
+        let too_long = node.trouble == Some(Trouble::RunsTooLong);
+        let failure = match (&invocation.phase, &node.trouble) {
+            // S 7.1.13; the guide names this error for two runs at once, too.
+            (Phase::Racing, _) => {
+                let clash = if node.platform.is_windows() { Trouble::Locked } else { Trouble::PayloadBroken };
+                clash.failure(node, &self.region, run.install, at)
             }
-            Phase::Scanning if invocation.status == "Cancelling" => {
+            (Phase::Scanning, _) if !node.platform.is_supported() => Some(trouble::unsupported(at)),
+            (Phase::Scanning, _) if run.overridden => Some(output::overridden()),
+            (Phase::Scanning, Some(trouble)) => trouble.failure(node, &self.region, run.install, at),
+            _ => None,
+        };
+        match (invocation.phase, failure) {
+            (Phase::Ended, _) if resumes => self.resume(index, node_id, at),
+            (Phase::Verifying, _) => self.resume(index, node_id, at),
+            (Phase::Waiting { .. } | Phase::Rebooting | Phase::Ended, _) => {}
+            (Phase::Scanning, _) if invocation.status == "Cancelling" => {
                 self.release(index, node_id, at, |invocation| invocation.close("Cancelled", "Cancelled"));
                 self.deliver_due(at);
             }
-            Phase::Scanning if !self.nodes.get(node_id).is_some_and(|node| node.platform.is_supported()) => {
-                self.finish(index, node_id, 146, String::new(), output::UNSUPPORTED.to_owned(), at);
-            }
-            Phase::Scanning if run.overridden => {
-                self.finish(index, node_id, 160, String::new(), output::OVERRIDE.to_owned(), at);
-            }
-            Phase::Scanning if run.install => {
+            (Phase::Scanning, _) if too_long => self.run_out(index, node_id, at),
+            (Phase::Scanning | Phase::Racing, Some(failure)) => self.finish(index, node_id, failure, at),
+            (Phase::Racing, None) => {}
+            (Phase::Scanning, None) if run.install => {
                 let missing = self.missing(node_id, at);
                 self.install_next(index, node_id, missing.iter().map(|(p, _)| p.kb_id.clone()).collect(), at);
             }
-            Phase::Scanning => self.report(index, node_id, at),
-            Phase::Installing(mut queue) => {
+            (Phase::Scanning, None) => self.report(index, node_id, at),
+            (Phase::Installing(mut queue), _) => {
                 let kb_id = queue.remove(0);
                 self.install_one(index, node_id, &kb_id, at);
                 self.install_next(index, node_id, queue, at);
             }
-            Phase::Rebooting => {
-                if let Some(node) = self.nodes.get_mut(node_id) {
-                    node.reboots += 1;
-                    node.agent.started = at;
-                    node.agent.silent_since = None;
-                    node.packages.values_mut().for_each(|package| package.since_boot = false);
-                }
-                self.set_phase(index, node_id, Phase::Verifying);
-                self.proceed_in((8, 15), command_id, node_id, at);
-                self.deliver_due(at);
-            }
-            Phase::Verifying => self.report(index, node_id, at),
         }
+    }
+
+    /// The step's time is over: the agent stops the script (S 6.2; exit codes: appconfig of the agent's sources).
+    fn run_out(&mut self, index: usize, node_id: &str, at: Timestamp) {
+        let windows = self.nodes.get(node_id).is_some_and(|node| node.platform.is_windows());
+        let end = StepEnd { code: if windows { -1 } else { 137 }, stdout: String::new(), stderr: String::new() };
+        self.end(index, node_id, end, ("TimedOut", "ExecutionTimedOut"), at);
+    }
+
+    /// The step runs again after the reboot and uploads the final state (S 7.2.4), even if its command has expired
+    /// meanwhile (aws/amazon-ssm-agent#289).
+    fn resume(&mut self, index: usize, node_id: &str, at: Timestamp) {
+        if let Some(node) = self.nodes.get_mut(node_id) {
+            node.agent.resumes = None;
+        }
+        if self.commands[index].invocation(node_id).is_some_and(|invocation| invocation.phase == Phase::Ended) {
+            self.upload(index, node_id, at);
+        } else {
+            self.report(index, node_id, at);
+        }
+    }
+
+    /// A node is up again.
+    pub(crate) fn boot(&mut self, node_id: &str, at: Timestamp) {
+        let node = self.nodes.get_mut(node_id).filter(|node| node.running && node.agent.silent_since.is_some());
+        let Some(node) = node else { return };
+        node.reboots += 1;
+        node.agent.started = at;
+        node.agent.silent_since = None;
+        node.packages.values_mut().for_each(|package| package.since_boot = false);
+        if let Some(command) = node.agent.resumes.clone() {
+            let invocation = self.command_mut(&command).and_then(|command| command.invocation_mut(node_id));
+            if let Some(invocation) = invocation.filter(|invocation| invocation.phase == Phase::Rebooting) {
+                invocation.phase = Phase::Verifying;
+            }
+            self.proceed_in((8, 15), &command, node_id, at);
+        }
+        self.deliver_due(at);
+    }
+
+    fn reboot(&mut self, command_id: &str, node_id: &str, at: Timestamp) {
+        let usual = self.some_time((60, 90), command_id, node_id, at);
+        let Some(node) = self.nodes.get_mut(node_id) else { return };
+        node.agent.silent_since = Some(at);
+        node.agent.resumes = Some(command_id.to_owned());
+        let up = match &node.trouble {
+            Some(Trouble::NeverBack) => return,
+            Some(Trouble::BackAfter(time)) => later(at, *time),
+            _ => usual,
+        };
+        self.queue(up, Event::Boot { node: node_id.to_owned() });
+    }
+
+    /// A command like any other, but for its haste: nobody can read what the node reported before.
+    fn scan_by_others(&mut self, node_id: &str, at: Timestamp) {
+        let request = json!({
+            "DocumentName": "AWS-RunPatchBaseline",
+            "InstanceIds": [node_id],
+            "Comment": "scanned by somebody else",
+            "Parameters": { "Operation": ["Scan"] },
+        });
+        let Ok(id) = self.send(&request, Origin::Caller, at) else { return };
+        let Some(index) = self.commands.iter().rposition(|command| command.id == id) else { return };
+        if let (Some(node), Some(invocation)) =
+            (self.nodes.get_mut(node_id), self.commands[index].invocation_mut(node_id))
+        {
+            node.scans += 1;
+            invocation.started = Some(at);
+        }
+        self.report(index, node_id, at);
     }
 
     /// Goes on with the next update, or reboots, or ends.
@@ -141,10 +226,7 @@ impl Place {
         // the latter; that it does so before is unverified, and a client must be right either way).
         self.upload(index, node_id, at);
         self.set_phase(index, node_id, Phase::Rebooting);
-        if let Some(node) = self.nodes.get_mut(node_id) {
-            node.agent.silent_since = Some(at);
-        }
-        self.proceed_in((60, 90), &command_id, node_id, at);
+        self.reboot(&command_id, node_id, at);
     }
 
     fn install_one(&mut self, index: usize, node_id: &str, kb_id: &str, at: Timestamp) {
@@ -152,7 +234,12 @@ impl Place {
         let Some((patch, _)) = missing else { return };
         let need = self.rejected_need(node_id, patch, at);
         let Some(node) = self.nodes.get_mut(node_id) else { return };
-        let fails = node.install_fails || need.is_some_and(|(_, blocked)| blocked);
+        let troubled = match &node.trouble {
+            Some(Trouble::InstallsFail) => true,
+            Some(Trouble::PatchFails(id)) => id == kb_id,
+            _ => false,
+        };
+        let fails = troubled || need.is_some_and(|(_, blocked)| blocked);
         if !fails {
             node.install(patch, at);
             if let Some((library, _)) = need {
@@ -166,12 +253,16 @@ impl Place {
 
     /// Uploads the node's state and ends the step.
     fn report(&mut self, index: usize, node_id: &str, at: Timestamp) {
-        let Some((code, stdout, stderr)) = self.upload(index, node_id, at) else { return };
-        self.finish(index, node_id, code, stdout, stderr, at);
+        let Some(end) = self.upload(index, node_id, at) else { return };
+        self.finish(index, node_id, end, at);
+        let overwritten = self.nodes.get(node_id).is_some_and(|node| node.trouble == Some(Trouble::ScannedByOthers));
+        if overwritten && self.commands[index].run.install {
+            self.queue(at, Event::ScanByOthers { node: node_id.to_owned() });
+        }
     }
 
-    /// Uploads the node's state, overwriting the last (S 8.2.1); answers the step's exit code and output.
-    fn upload(&mut self, index: usize, node_id: &str, at: Timestamp) -> Option<(i32, String, String)> {
+    /// Uploads the node's state, overwriting the last (S 8.2.1); answers how the step ends by it.
+    fn upload(&mut self, index: usize, node_id: &str, at: Timestamp) -> Option<StepEnd> {
         let run = self.commands[index].run.clone();
         let invocation = self.commands[index].invocation(node_id).cloned()?;
         let found = self.evaluate(node_id, at, &invocation.failed)?;
@@ -197,18 +288,29 @@ impl Place {
             },
             ..found
         };
-        let code = i32::from(!invocation.failed.is_empty());
-        let (stdout, stderr) = output::of_run(node, &self.region, &report, &invocation.installed, &invocation.failed);
-        node.report = Some(report);
-        Some((code, stdout, stderr))
+        let told = output::of_run(node, &self.region, &report, &invocation.installed, &invocation.failed);
+        node.before = node.report.replace(report);
+        Some(told)
     }
 
-    fn finish(&mut self, index: usize, node_id: &str, code: i32, stdout: String, stderr: String, at: Timestamp) {
+    fn finish(&mut self, index: usize, node_id: &str, end: StepEnd, at: Timestamp) {
+        let status = if end.code == 0 { "Success" } else { "Failed" };
+        self.end(index, node_id, end, (status, status), at);
+    }
+
+    /// Ends the step, and all that waits if there were too many errors (S 6.1.13, 6.1.15).
+    fn end(
+        &mut self,
+        index: usize,
+        node_id: &str,
+        end: StepEnd,
+        (status, details): (&'static str, &'static str),
+        at: Timestamp,
+    ) {
         self.release(index, node_id, at, |invocation| {
-            invocation.code = code;
-            (invocation.stdout, invocation.stderr) = (stdout, stderr);
-            let status = if code == 0 { "Success" } else { "Failed" };
-            invocation.close(status, status);
+            invocation.code = end.code;
+            (invocation.stdout, invocation.stderr) = (end.stdout, end.stderr);
+            invocation.close(status, details);
         });
         let command = &mut self.commands[index];
         if command.errors() > command.tolerated && !command.stopped_by_errors {
@@ -234,6 +336,20 @@ impl Place {
         }
         let wait = Dice::new(self.seed, &["ping", &id, node_id]).between(3, 25);
         self.queue(later(at, Duration::from_secs(wait)), Event::Ping { node: node_id.to_owned() });
+    }
+
+    /// Cancels what has not begun; what runs may end so (S 6.4). A script that is still at it is stopped.
+    pub(crate) fn cancel_command(&mut self, id: &str, only: &[String], at: Timestamp) {
+        let Some(command) = self.command_mut(id) else { return };
+        command.cancel(only);
+        let stopped = command.invocations.iter().filter(|i| i.status == "Cancelling" && i.phase == Phase::Scanning);
+        let stopped: Vec<String> = stopped.map(|invocation| invocation.instance_id.clone()).collect();
+        for node in stopped {
+            if self.nodes.get(&node).is_some_and(|node| node.trouble == Some(Trouble::RunsTooLong)) {
+                self.proceed_in((2, 5), id, &node, at);
+            }
+        }
+        self.command_ended(id, at);
     }
 
     fn expire(&mut self, command_id: &str, at: Timestamp) {

@@ -4,6 +4,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+/// The step timeout of AWS-RunPatchBaseline, in seconds (S 6.1.17).
+pub(crate) const STEP_TIMEOUT: u64 = 7200;
+
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Command {
     pub(crate) id: String,
@@ -78,8 +81,8 @@ pub(crate) enum Phase {
     Waiting {
         due: bool,
     },
-    /// Another run holds the package manager's lock.
-    Locked,
+    /// Another run was there first.
+    Racing,
     Scanning,
     /// The updates still to be installed, by KB id.
     Installing(Vec<String>),

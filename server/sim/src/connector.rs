@@ -43,7 +43,11 @@ impl HttpConnector for Connector {
             let response = match simulation.send(request) {
                 Sent::Answered(response) => response,
                 Sent::Refused => return Err(broken(io::ErrorKind::ConnectionRefused)),
-                Sent::AnswerLost => return Err(broken(io::ErrorKind::ConnectionReset)),
+                Sent::Broken => return Err(broken(io::ErrorKind::ConnectionReset)),
+                Sent::Late(response, wait) => {
+                    simulation.clock().sleep(wait).await;
+                    response
+                }
                 Sent::Travelling(ticket, mut wait) => loop {
                     simulation.clock().sleep(wait).await;
                     if let Some(response) = simulation.collect(ticket) {

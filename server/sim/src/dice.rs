@@ -29,6 +29,12 @@ impl Dice {
         low + self.bits() % (high - low + 1)
     }
 
+    /// Whether something happens that does in so many of a hundred cases.
+    pub(crate) fn happens(&mut self, percent: f64) -> bool {
+        // 53 bits are what a float holds exactly.
+        ((self.bits() >> 11) as f64) < percent / 100.0 * (1_u64 << 53) as f64
+    }
+
     /// `digits` lower-case hex digits, at most 32.
     pub(crate) fn hex(&mut self, digits: usize) -> String {
         let mut text = format!("{:016x}{:016x}", self.bits(), self.bits());

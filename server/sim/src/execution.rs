@@ -345,9 +345,7 @@ impl Place {
             }
         }
         for command in cancelled {
-            if let Some(command) = self.command_mut(&command) {
-                command.cancel(&[]);
-            }
+            self.cancel_command(&command, &[], at);
         }
         self.proceed_execution(id, at);
     }

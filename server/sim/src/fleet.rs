@@ -7,6 +7,7 @@ use crate::{
     network::Network,
     node::{Agent, LATEST_AGENT, Node, Package, Report},
     platform::Platform,
+    trouble::Trouble,
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{AvailablePatch, PatchState, compare_versions, select};
@@ -34,7 +35,7 @@ pub struct NodeBuilder {
     agent_version: String,
     past: Option<Past>,
     past_days: Option<u64>,
-    install_fails: bool,
+    trouble: Option<Trouble>,
 }
 
 /// How the run ended that left the node's patch state.
@@ -66,7 +67,7 @@ impl NodeBuilder {
             agent_version: LATEST_AGENT.to_owned(),
             past: None,
             past_days: None,
-            install_fails: false,
+            trouble: None,
         }
     }
 
@@ -205,7 +206,12 @@ impl NodeBuilder {
 
     /// Every installation of a patch fails.
     pub fn install_fails(self) -> Self {
-        Self { install_fails: true, ..self }
+        self.troubled(Trouble::InstallsFail)
+    }
+
+    /// This goes wrong on them; see [`SimLocation::trouble`].
+    pub fn troubled(self, trouble: Trouble) -> Self {
+        Self { trouble: Some(trouble), ..self }
     }
 
     /// Creates the nodes and answers with their ids.
@@ -264,18 +270,19 @@ impl NodeBuilder {
                 .or_else(|| self.hybrid.then(|| "service-role/AmazonEC2RunCommandRoleForManagedInstances".into())),
             managed: self.managed && (registers || self.offline),
             metadata_tags: self.metadata_tags,
-            install_fails: self.install_fails,
+            trouble: self.trouble.clone(),
             tags,
             packages: packages(place, self.platform, self.missing, &self.missing_named, now, &mut dice),
             agent: Agent {
                 started: launched,
                 extra_ping: None,
                 silent_since,
-                lost: self.offline,
                 busy_with: None,
+                resumes: None,
                 version: self.agent_version.clone(),
             },
             report: None,
+            before: None,
             installs: 0,
             scans: 0,
             reboots: 0,

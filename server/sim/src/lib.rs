@@ -31,6 +31,7 @@ mod properties;
 mod showcase;
 mod ssm;
 mod travel;
+mod trouble;
 mod validation;
 mod window;
 mod wire;
@@ -42,10 +43,12 @@ pub use clock::SimClock;
 pub use fault::{Fault, FaultKind};
 pub use fleet::NodeBuilder;
 pub use location::SimLocation;
+pub use trouble::Trouble;
 
 use account::Place;
 use bytes::Bytes;
 use dice::Dice;
+use fault::Faults;
 use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use std::{
@@ -78,7 +81,7 @@ pub struct SeenRequest {
 pub(crate) struct World {
     seed: u64,
     places: BTreeMap<(String, String), Place>,
-    faults: Vec<Fault>,
+    faults: Faults,
     log: Vec<SeenRequest>,
     traffic: Traffic,
     answered: u64,
@@ -92,7 +95,7 @@ impl Simulation {
         let world = World {
             seed,
             places: BTreeMap::new(),
-            faults: Vec::new(),
+            faults: Faults::default(),
             log: Vec::new(),
             traffic: Traffic::default(),
             answered: 0,
@@ -131,7 +134,7 @@ impl Simulation {
         };
         match self.send(request) {
             Sent::Answered(response) => response,
-            Sent::Refused | Sent::AnswerLost | Sent::Travelling(..) => broken(),
+            Sent::Refused | Sent::Broken | Sent::Travelling(..) | Sent::Late(..) => broken(),
         }
     }
 
@@ -150,7 +153,17 @@ impl Simulation {
 
     /// Lets something go wrong from now on. Of several faults that match a request the oldest applies.
     pub fn inject(&self, fault: Fault) {
-        self.lock().faults.push(fault);
+        self.lock().faults.inject(fault, None);
+    }
+
+    /// The same for so many per cent of the requests that match, as the seed has it; `times` counts those that it strikes.
+    pub fn inject_by_chance(&self, fault: Fault, percent: f64) {
+        self.lock().faults.inject(fault, Some(percent));
+    }
+
+    /// Nothing goes wrong any more, but what is on its way.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
     }
 
     /// The world at the clock's present time: what travelled until now has arrived.

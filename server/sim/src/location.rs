@@ -1,6 +1,6 @@
 //! A look at one simulated location from outside, past every protocol.
 
-use crate::{NodeBuilder, Simulation, account::Place, node::Node};
+use crate::{NodeBuilder, Simulation, Trouble, account::Place, node::Node};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -56,9 +56,37 @@ impl SimLocation {
         self.with(|place| place.missing(instance_id, now).len())
     }
 
+    /// From now on this goes wrong on the node, or nothing any more. A run that hangs already does so until it expires, a
+    /// node that is away stays away until [`Self::comes_back`].
+    pub fn trouble(&self, instance_id: &str, trouble: Option<Trouble>) {
+        self.with(|place| {
+            if let Some(node) = place.nodes.get_mut(instance_id) {
+                node.trouble = trouble;
+            }
+        });
+    }
+
+    /// A silent node boots now, and its agent goes on with what it was at.
+    pub fn comes_back(&self, instance_id: &str) {
+        let now = self.now();
+        self.with(|place| place.boot(instance_id, now));
+    }
+
+    /// From now on, compliance items and summaries follow what nodes report only so much later (how late AWS shows them
+    /// is not documented).
+    pub fn compliance_appears_after(&self, lag: Duration) {
+        self.with(|place| place.compliance_lag = lag);
+    }
+
     /// From now on, operations find a new maintenance window only so long after its creation (S 9.1.5).
     pub fn windows_appear_after(&self, lag: Duration) {
         self.with(|place| place.window_lag = lag);
+    }
+
+    /// From now on, lists and look-ups show a new command only so long after its request, however long it has run by then
+    /// (S 1.25 names no limit).
+    pub fn commands_appear_after(&self, lag: Duration) {
+        self.with(|place| place.command_lag = Some(lag));
     }
 
     fn node<T>(&self, id: &str, look: impl FnOnce(&Node) -> T) -> Option<T> {

@@ -1,6 +1,6 @@
 //! A simulated node: an EC2 instance, its agent and its packages.
 
-use crate::{catalogue, network::Network, platform::Platform};
+use crate::{catalogue, network::Network, platform::Platform, trouble::Trouble};
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{AvailablePatch, GROUP_TAG_KEYS, PatchCounts, PatchState};
 use serde::Serialize;
@@ -33,12 +33,14 @@ pub(crate) struct Node {
     pub(crate) managed: bool,
     /// Tags readable in instance metadata, so that keys may hold no space (S 12.7).
     pub(crate) metadata_tags: bool,
-    pub(crate) install_fails: bool,
+    pub(crate) trouble: Option<Trouble>,
     pub(crate) tags: BTreeMap<String, String>,
     /// By KB id: `name.arch` on Linux, the KB number on Windows.
     pub(crate) packages: BTreeMap<String, Package>,
     pub(crate) agent: Agent,
     pub(crate) report: Option<Report>,
+    /// The report before that.
+    pub(crate) before: Option<Report>,
     pub(crate) installs: u32,
     pub(crate) scans: u32,
     pub(crate) reboots: u32,
@@ -62,10 +64,11 @@ pub(crate) struct Agent {
     pub(crate) extra_ping: Option<Timestamp>,
     /// Since when it is not heard: offline, or its node reboots.
     pub(crate) silent_since: Option<Timestamp>,
-    pub(crate) lost: bool,
     pub(crate) version: String,
-    /// The command that holds the package manager's lock.
+    /// The command whose run is at it.
     pub(crate) busy_with: Option<String>,
+    /// The command whose step runs again after the reboot (S 6.2.5), whatever became of the command meanwhile.
+    pub(crate) resumes: Option<String>,
 }
 
 /// What Systems Manager keeps of the last patch operation (S 8.2).

@@ -2,16 +2,22 @@
 
 use crate::node::{Node, Report};
 
-/// What a run says that finds the package manager locked by another (S 7.1.11, 7.1.13).
-pub(crate) const LOCKED: &str = "another process has acquired yum lock, waiting 2 s and retry.\n\
-     failed to run commands: exit status 1";
+/// How a step ends.
+pub(crate) struct StepEnd {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The exit code of a failed step on Windows, and how it is printed (S 7.1.10). That the API shows it as a signed number
+/// of 32 bits is unverified.
+pub(crate) const WINDOWS_FAILURE: (i32, &str) = (-1, "4294967295");
 
 /// The simulated nodes cannot fetch override lists; the exit codes 160 to 167 are theirs (S 7.1.9).
-pub(crate) const OVERRIDE: &str = "Unable to download the override list or baseline.\n\
-     failed to run commands: exit status 160";
-
-/// What the payload says on a system that it does not know; exit code 146 (S 7.1.9, the words are unverified).
-pub(crate) const UNSUPPORTED: &str = "Unsupported operating system.\nfailed to run commands: exit status 146";
+pub(crate) fn overridden() -> StepEnd {
+    let stderr = "Unable to download the override list or baseline.\nfailed to run commands: exit status 160";
+    StepEnd { code: 160, stdout: String::new(), stderr: stderr.to_owned() }
+}
 
 /// The steps of AWS-RunPatchBaseline, in their order (S 7.1.3).
 pub(crate) const STEPS: [&str; 3] = ["PatchWindows", "PatchLinux", "PatchMacOS"];
@@ -28,14 +34,8 @@ pub(crate) fn skipped(step: &str, own_step: &str) -> String {
     )
 }
 
-/// Standard output and standard error of a run that ends.
-pub(crate) fn of_run(
-    node: &Node,
-    region: &str,
-    report: &Report,
-    installed: &[String],
-    failed: &[String],
-) -> (String, String) {
+/// The end of a run that got to its report.
+pub(crate) fn of_run(node: &Node, region: &str, report: &Report, installed: &[String], failed: &[String]) -> StepEnd {
     let mut stdout = if node.platform.is_windows() {
         windows_summary(node, region, report)
     } else {
@@ -45,9 +45,9 @@ pub(crate) fn of_run(
         stdout.push_str(&format!("Installed: {title}\n"));
     }
     if failed.is_empty() {
-        return (stdout, String::new());
+        return StepEnd { code: 0, stdout, stderr: String::new() };
     }
-    let code = if node.platform.is_windows() { "4294967295" } else { "1" };
+    let (code, status) = if node.platform.is_windows() { WINDOWS_FAILURE } else { (1, "1") };
     let mut stderr = String::new();
     // S 7.1.10–11; apt's own words.
     let why = match node.platform.package_manager() {
@@ -58,8 +58,8 @@ pub(crate) fn of_run(
     for title in failed {
         stderr.push_str(&format!("Failed to install: {title}: {why}\n"));
     }
-    stderr.push_str(&format!("failed to run commands: exit status {code}"));
-    (stdout, stderr)
+    stderr.push_str(&format!("failed to run commands: exit status {status}"));
+    StepEnd { code, stdout, stderr }
 }
 
 fn linux_lines(node: &Node, region: &str, report: &Report) -> String {
@@ -106,11 +106,34 @@ fn windows_summary(node: &Node, region: &str, report: &Report) -> String {
         ("NotApplicableCount", c.not_applicable.to_string()),
         ("UnreportedNotApplicableCount", "0".to_owned()),
     ];
-    let mut text = format!("\nPatch Summary for {}\n\n", node.computer_name(region));
-    for (name, value) in lines {
-        text.push_str(&format!("{name:<28}: {value}\n"));
-    }
-    text
+    summary_lines(&node.computer_name(region), &lines)
+}
+
+/// What Windows prints when it cannot look for updates at all (S 7.1.10).
+pub(crate) fn empty_windows_summary(computer_name: &str, install: bool) -> String {
+    let counts = ["Installed", "InstalledRejected", "InstalledPendingReboot", "InstalledOther", "Failed", "Missing"];
+    let counts = counts.into_iter().chain(["NotApplicable", "UnreportedNotApplicable"]);
+    let counts: Vec<String> = counts.map(|count| format!("{count}Count")).collect();
+    let text = |text: &str| text.to_owned();
+    let operation = if install { "Install" } else { "Scan" };
+    let mut lines = vec![
+        ("PatchGroup", String::new()),
+        ("BaselineId", String::new()),
+        ("Baseline", text("null")),
+        ("SnapshotId", String::new()),
+        ("RebootOption", text("RebootIfNeeded")),
+        ("OwnerInformation", String::new()),
+        ("OperationType", text(operation)),
+        ("OperationStartTime", text("1970-01-01T00:00:00.0000000Z")),
+        ("OperationEndTime", text("1970-01-01T00:00:00.0000000Z")),
+    ];
+    lines.extend(counts.iter().map(|count| (count.as_str(), text("-1"))));
+    summary_lines(computer_name, &lines)
+}
+
+fn summary_lines(computer_name: &str, lines: &[(&str, String)]) -> String {
+    let lines = lines.iter().map(|(name, value)| format!("{name:<28}: {value}\n"));
+    format!("\nPatch Summary for {computer_name}\n\n{}", lines.collect::<String>())
 }
 
 /// At most `limit` characters, of which the mark is part.

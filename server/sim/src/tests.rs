@@ -9,9 +9,11 @@ use std::time::Duration;
 mod associations;
 mod baselines;
 mod catalogue;
+mod faults;
 mod fleet;
 mod fuzz;
 mod runs;
+mod troubles;
 mod window_runs;
 mod windows;
 
@@ -233,21 +235,6 @@ fn stopped_and_unmanaged_nodes_are_not_managed_and_a_silent_one_has_lost_its_con
 }
 
 #[test]
-fn faults_strike_as_often_as_told() {
-    // S 3.1.1.
-    let wire = Wire::new();
-    let location = Some((ACCOUNT.to_owned(), REGION.to_owned()));
-    let operation = Some("ListCommands".to_owned());
-    wire.0.inject(Fault { location, operation, skip: 1, times: 1, kind: FaultKind::Throttle });
-    wire.ok("ListCommands", json!({}));
-    wire.ok("DescribePatchGroups", json!({}));
-    let (status, answer) = wire.ssm("ListCommands", &json!({}));
-    assert_eq!((status, &answer["message"]), (400, &json!("Rate exceeded")));
-    wire.ok("ListCommands", json!({}));
-    assert_eq!(wire.0.requests().len(), 4);
-}
-
-#[test]
 fn reading_changes_nothing_and_the_same_seed_gives_the_same_fleet() {
     let showcase = || Wire(Simulation::showcase(SimClock::manual("2025-11-24T00:00:00Z".parse().unwrap()), 7));
     let wire = showcase();
@@ -279,36 +266,4 @@ fn group_states_count_nodes_and_filter_by_counts() {
     assert_eq!(wire.error("DescribeInstancePatchStatesForPatchGroup", request("Weather")), "InvalidFilter");
     let unknown = wire.ok("DescribePatchGroupState", json!({ "PatchGroup": "nobody" }));
     assert_eq!(unknown["Instances"], 0);
-}
-
-#[tokio::test]
-async fn a_delayed_request_takes_effect_though_nobody_waits_any_more_unless_its_signature_has_aged() {
-    // S 1.5: what arrives more than 15 minutes after its signing is refused.
-    use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequest};
-    let wire = Wire::new();
-    let ids = wire.here().add_nodes(1).create();
-    let connector = connector::Connector(wire.0.clone());
-    let send = || {
-        let body = json!({
-            "DocumentName": "AWS-RunPatchBaseline", "InstanceIds": ids, "Parameters": { "Operation": ["Scan"] },
-        });
-        let request = wire.signed("ssm", wire.0.clock().now()).header("x-amz-target", "AmazonSSM.SendCommand");
-        let request = request.body(aws_smithy_types::body::SdkBody::from(body.to_string())).unwrap();
-        connector.call(HttpRequest::try_from(request).unwrap())
-    };
-    let inject = |kind| wire.0.inject(Fault { location: None, operation: None, skip: 0, times: 1, kind });
-    for (minutes, sent) in [(10, 1), (16, 1)] {
-        inject(FaultKind::Delay(Duration::from_secs(minutes * 60)));
-        assert!(tokio::time::timeout(Duration::from_millis(1), send()).await.is_err(), "it travels");
-        assert_eq!(wire.here().commands(), if minutes == 10 { 0 } else { 1 });
-        wire.pass(minutes * 60);
-        assert_eq!(wire.here().commands(), sent, "{minutes} minutes");
-    }
-    inject(FaultKind::LoseAnswer);
-    assert!(send().await.unwrap_err().is_io());
-    assert_eq!(wire.here().commands(), 2);
-    inject(FaultKind::Unreachable);
-    assert!(send().await.unwrap_err().is_io());
-    assert_eq!(wire.here().commands(), 2);
-    assert_eq!(send().await.unwrap().status().as_u16(), 200);
 }

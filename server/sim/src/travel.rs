@@ -9,10 +9,12 @@ use std::{collections::BTreeMap, time::Duration};
 /// What becomes of a request when it is sent.
 pub(crate) enum Sent {
     Answered(Response<Bytes>),
-    /// It never arrived.
+    /// It never left.
     Refused,
-    /// It took effect, but the answer does not come back.
-    AnswerLost,
+    /// It left, and no answer comes back: it was lost before its effect, or the answer after it.
+    Broken,
+    /// It took effect, and the answer comes back after this time.
+    Late(Response<Bytes>, Duration),
     /// It arrives after this time, whether its sender waits or not; the number is for [`Simulation::collect`].
     Travelling(u64, Duration),
 }
@@ -29,6 +31,7 @@ impl Simulation {
         let (mut world, now) = self.present();
         match world.meet_fault(&request) {
             Some(FaultKind::Unreachable) => Sent::Refused,
+            Some(FaultKind::LoseRequest) => Sent::Broken,
             Some(FaultKind::Delay(by)) => {
                 let ticket = world.traffic.sent;
                 world.traffic.sent += 1;
@@ -37,7 +40,12 @@ impl Simulation {
             }
             fault => {
                 let response = world.respond(&request, fault, now);
-                if fault == Some(FaultKind::LoseAnswer) { Sent::AnswerLost } else { Sent::Answered(response) }
+                match fault {
+                    Some(FaultKind::LoseAnswer) => Sent::Broken,
+                    Some(FaultKind::DelayAnswer(by)) => Sent::Late(response, by),
+                    Some(FaultKind::GarbleAnswer) => Sent::Answered(response.map(|body| body.slice(..body.len() / 2))),
+                    _ => Sent::Answered(response),
+                }
             }
         }
     }

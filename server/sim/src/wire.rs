@@ -3,7 +3,7 @@
 use crate::{
     SeenRequest, World, ec2,
     error::AwsError,
-    fault::{self, FaultKind},
+    fault::FaultKind,
     model::SSM,
     ssm::{self, Answer},
     validation::validate,
@@ -35,7 +35,7 @@ impl World {
         let service = service_of(request.headers());
         let caller = caller(service, request.headers()).ok()?;
         let operation = operation_of(service, request).0;
-        fault::take(&mut self.faults, &caller.account, &caller.region, &operation)
+        self.faults.take(self.seed, &caller.account, &caller.region, &operation)
     }
 
     /// Carries a request out that arrives at this time.
@@ -48,7 +48,10 @@ impl World {
         let service = service_of(request.headers());
         let (operation, parameters) = operation_of(service, request);
         let request_id = self.next_request_id();
-        let answer = self.judge(service, &operation, &parameters, request, fault, now);
+        let mut answer = self.judge(service, &operation, &parameters, request, fault, now);
+        if fault == Some(FaultKind::ServerErrorAfterEffect) {
+            answer = answer.and_then(|_| Err(server_error(service)));
+        }
         let (status, content_type, body) = match (service, answer) {
             (Service::Ssm, Ok(answer)) => (200, JSON, answer.to_string()),
             (Service::Ssm, Err(error)) => (error.status, JSON, error_json(&error).to_string()),
@@ -202,14 +205,17 @@ fn refusal(kind: FaultKind, service: Service, operation: &str, caller: &Caller) 
         (FaultKind::Deny, Service::Ec2) => {
             AwsError::new("UnauthorizedOperation", "You are not authorized to perform this operation.").with_status(403)
         }
-        (FaultKind::ServerError, Service::Ssm) => {
-            AwsError::new("InternalServerError", "An error occurred on the server side.").with_status(500)
-        }
-        (FaultKind::ServerError, Service::Ec2) => {
-            AwsError::new("InternalError", "An internal error has occurred").with_status(500)
-        }
-        (FaultKind::Unreachable | FaultKind::LoseAnswer | FaultKind::Delay(_), _) => return None,
+        (FaultKind::ServerError, _) => server_error(service),
+        _ => return None,
     })
+}
+
+fn server_error(service: Service) -> AwsError {
+    let error = match service {
+        Service::Ssm => AwsError::new("InternalServerError", "An error occurred on the server side."),
+        Service::Ec2 => AwsError::new("InternalError", "An internal error has occurred"),
+    };
+    error.with_status(500)
 }
 
 fn unknown_operation(service: Service, operation: &str) -> AwsError {

@@ -86,12 +86,11 @@ impl Call<'_> {
         let id = self.text("CommandId").to_owned();
         self.known_command(Some(&id))?;
         let only: Vec<String> = strings(&self.request["InstanceIds"]).into_iter().map(str::to_owned).collect();
-        let command = self.place.command_mut(&id).ok_or_else(|| AwsError::bare("InvalidCommandId"))?;
+        let command = self.place.command(&id).ok_or_else(|| AwsError::bare("InvalidCommandId"))?;
         if let Some(unknown) = only.iter().find(|id| command.invocation(id).is_none()) {
             return Err(AwsError::new("InvalidInstanceId", format!("{unknown} is not a target of the command")));
         }
-        command.cancel(&only);
-        self.place.command_ended(&id, self.now);
+        self.place.cancel_command(&id, &only, self.now);
         Ok(json!({}))
     }
 

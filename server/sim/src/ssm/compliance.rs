@@ -2,6 +2,7 @@
 
 use super::{Answer, Call, epoch, strings};
 use crate::{
+    clock::later,
     error::AwsError,
     node::{Node, Report, ReportRow},
 };
@@ -22,7 +23,7 @@ impl Call<'_> {
         };
         let filters = self.compliance_filters()?;
         let node = self.place.nodes.get(id).filter(|node| node.managed);
-        let rows = node.and_then(|node| node.report.as_ref().map(|report| (node, report)));
+        let rows = node.and_then(|node| self.shown_report(node).map(|report| (node, report)));
         let items = rows
             .into_iter()
             .flat_map(|(node, report)| report.rows.iter().map(move |row| (row.kb_id.clone(), item(node, report, row))));
@@ -35,7 +36,7 @@ impl Call<'_> {
         let filters = self.compliance_filters()?;
         let rows = self.place.nodes.values().filter(|node| node.managed);
         let rows = rows.filter_map(|node| {
-            let summary = summary(node, node.report.as_ref()?);
+            let summary = summary(node, self.shown_report(node)?);
             filters.iter().all(|filter| filter.admits(&summary)).then_some((node.id.clone(), shown(summary)))
         });
         self.page("ResourceComplianceSummaryItems", rows.collect(), 50)
@@ -46,7 +47,7 @@ impl Call<'_> {
         let filters = self.compliance_filters()?;
         let nodes = self.place.nodes.values().filter(|node| node.managed);
         let summaries: Vec<Value> = nodes
-            .filter_map(|node| Some(summary(node, node.report.as_ref()?)))
+            .filter_map(|node| Some(summary(node, self.shown_report(node)?)))
             .filter(|summary| filters.iter().all(|filter| filter.admits(summary)))
             .collect();
         let severities = |status: &str| -> Vec<&str> {
@@ -60,6 +61,12 @@ impl Call<'_> {
         });
         let rows = if summaries.is_empty() { Vec::new() } else { vec![("Patch".to_owned(), row)] };
         self.page("ComplianceSummaryItems", rows, 50)
+    }
+
+    /// The report that compliance shows by now.
+    fn shown_report<'n>(&self, node: &'n Node) -> Option<&'n Report> {
+        let is_new = |report: &Report| later(report.ended, self.place.compliance_lag) > self.now;
+        if node.report.as_ref().is_some_and(is_new) { node.before.as_ref() } else { node.report.as_ref() }
     }
 
     fn compliance_filters(&self) -> Result<Vec<Filter<'_>>, AwsError> {

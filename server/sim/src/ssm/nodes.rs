@@ -6,8 +6,11 @@ use crate::{
     error::AwsError,
     node::{LATEST_AGENT, Node},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+
+/// Three missing reports.
+const LOST_AFTER: SignedDuration = SignedDuration::from_mins(15);
 
 impl Call<'_> {
     /// Stopped nodes and those that never registered are absent (S 10.1.1–2). An unknown but well-formed id in a
@@ -27,7 +30,7 @@ impl Call<'_> {
             check(key, values)?;
         }
         let admitted = |node: &&Node| {
-            node.managed && node.running && filters.iter().all(|(key, values)| matches(node, key, values))
+            node.managed && node.running && filters.iter().all(|(key, values)| matches(node, key, values, self.now))
         };
         let rows = self.place.nodes.values().filter(admitted);
         let rows = rows.map(|node| (node.id.clone(), information(node, &self.place.region, self.now))).collect();
@@ -55,11 +58,11 @@ fn check(key: &str, values: &[&str]) -> Result<(), AwsError> {
     bad.map_or(Ok(()), Err)
 }
 
-fn matches(node: &Node, key: &str, values: &[&str]) -> bool {
+fn matches(node: &Node, key: &str, values: &[&str], now: Timestamp) -> bool {
     let is = |text: &str| values.contains(&text);
     match key {
         "InstanceIds" => is(&node.id),
-        "PingStatus" => is(ping_status(node)),
+        "PingStatus" => is(ping_status(node, now)),
         "PlatformTypes" => is(node.platform.platform_type()),
         "AgentVersion" => is(&node.agent.version),
         "ResourceType" => is(resource_type(node)),
@@ -79,15 +82,17 @@ fn source_type(node: &Node) -> &'static str {
     if node.hybrid { "AWS::SSM::ManagedInstance" } else { "AWS::EC2::Instance" }
 }
 
-/// A reboot is too short for the ping status to change (S 14.14).
-fn ping_status(node: &Node) -> &'static str {
-    if node.agent.lost { "ConnectionLost" } else { "Online" }
+/// A reboot is too short for the ping status to change (S 14.14); after how many missing reports it does is unverified
+/// (S 10.1.8).
+fn ping_status(node: &Node, now: Timestamp) -> &'static str {
+    let silent = node.agent.silent_since.is_some_and(|since| now.duration_since(since) >= LOST_AFTER);
+    if silent { "ConnectionLost" } else { "Online" }
 }
 
 fn information(node: &Node, region: &str, now: Timestamp) -> Value {
     let mut json = json!({
         "InstanceId": node.id,
-        "PingStatus": ping_status(node),
+        "PingStatus": ping_status(node, now),
         "LastPingDateTime": epoch(node.last_ping(now)),
         "AgentVersion": node.agent.version,
         "IsLatestVersion": node.agent.version == LATEST_AGENT,

@@ -4,7 +4,7 @@ use super::{Answer, Call, commands::command_json, strings};
 use crate::{
     account::{Event, Place},
     clock::later,
-    command::{Command, Invocation, Origin, RunParameters},
+    command::{Command, Invocation, Origin, RunParameters, STEP_TIMEOUT},
     dice::Dice,
     error::AwsError,
     model::matches_pattern,
@@ -15,8 +15,6 @@ use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
 const DOCUMENT: &str = "AWS-RunPatchBaseline";
-/// The step timeout of the document, in seconds (S 6.1.17).
-const STEP_TIMEOUT: u64 = 7200;
 
 impl Call<'_> {
     pub(super) fn send_command(&mut self) -> Answer {
@@ -44,7 +42,7 @@ impl Place {
             // S 7.1.6: all nodes of one execution share a snapshot.
             run.snapshot_id.get_or_insert_with(|| execution.clone());
         }
-        let command = self.command(request, &ids, run, origin, now);
+        let command = self.new_command(request, &ids, run, origin, now);
         let id = command.id.clone();
         self.queue(command.expires, Event::Expire { command: id.clone() });
         for node in ids {
@@ -88,7 +86,14 @@ impl Place {
         Ok(self.selected(given))
     }
 
-    fn command(&self, request: &Value, ids: &[String], run: RunParameters, origin: Origin, now: Timestamp) -> Command {
+    fn new_command(
+        &self,
+        request: &Value,
+        ids: &[String],
+        run: RunParameters,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Command {
         let mut dice = Dice::new(self.seed, &["command", &self.account, &self.region, &self.sent.to_string()]);
         let id = dice.uuid();
         let timeout = request["TimeoutSeconds"].as_u64().unwrap_or(3600);
@@ -106,10 +111,11 @@ impl Place {
             Invocation::new(&node.id, node.computer_name(&self.region), step, snapshot)
         });
         let invocations = invocations.collect();
+        let moment = Duration::from_millis(dice.between(1500, 2500));
         Command {
             id,
             requested: now,
-            visible: later(now, Duration::from_millis(dice.between(1500, 2500))),
+            visible: later(now, self.command_lag.unwrap_or(moment)),
             expires: later(now, Duration::from_secs(timeout + STEP_TIMEOUT)),
             echo: echo(request, timeout),
             origin,
