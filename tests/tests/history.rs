@@ -6,16 +6,18 @@ use patchplane_client::{
     Listing,
     api::{
         CreatePatchScheduleRequest, GetStepOutputRequest, ListPatchOperationsRequest, PatchOperation, PatchSchedule,
-        Recurrence, TimeOfDay,
+        Recurrence, TimeOfDay, WatchPatchOperationRequest,
         patch_operation::{Kind, Origin, State},
         patch_operation_target::State as TargetState,
         patch_schedule::Targets,
         recurrence::{Daily, Kind as Recurs},
+        watch_patch_operation_response::Event,
     },
 };
 use patchplane_rules::Location;
 use patchplane_server::server::simulated;
-use patchplane_tests::{ACCOUNT, PARENT, REGION, World, scan};
+use patchplane_sim::FaultKind;
+use patchplane_tests::{ACCOUNT, PARENT, REGION, World, fault, scan};
 use std::time::Duration;
 use tonic::Code;
 use uuid::Uuid;
@@ -100,10 +102,8 @@ async fn our_own_commands_are_in_the_history_once() {
     assert_eq!(history(&world, Origin::Patchplane, 0).await.len(), 1);
 }
 
-#[tokio::test]
-async fn a_windows_run_is_one_operation_that_names_its_window() {
-    let world = World::start().await;
-    world.account().add_nodes(2).in_group("web").missing_patches(1).create();
+/// A schedule that scans `web` daily at 03:00 in Tokyo.
+async fn nightly_scan(world: &World) -> PatchSchedule {
     let schedule = PatchSchedule {
         display_name: "web-nightly".to_owned(),
         kind: Kind::Scan.into(),
@@ -120,7 +120,14 @@ async fn a_windows_run_is_one_operation_that_names_its_window() {
         request_id: Uuid::new_v4().to_string(),
         ..Default::default()
     };
-    let schedule = world.client.create_patch_schedule(request).await.unwrap().patch_schedule.unwrap();
+    world.client.create_patch_schedule(request).await.unwrap().patch_schedule.unwrap()
+}
+
+#[tokio::test]
+async fn a_windows_run_is_one_operation_that_names_its_window() {
+    let world = World::start().await;
+    world.account().add_nodes(2).in_group("web").missing_patches(1).create();
+    let schedule = nightly_scan(&world).await;
     // From midnight UTC: 03:00 in Tokyo is 18:00.
     advance(&world, 18 * 60 + 5);
     let found = history(&world, Origin::Window, 0).await;
@@ -135,6 +142,166 @@ async fn a_windows_run_is_one_operation_that_names_its_window() {
     assert_eq!(found[1].state(), State::Succeeded, "{:?}", found[1]);
     assert_eq!(world.targets(&found[1].name).await.len(), 2);
     assert_eq!(history(&world, Origin::Command, 0).await, []);
+}
+
+#[tokio::test]
+async fn a_command_that_turns_out_to_be_a_windows_run_moves_there_and_is_found_under_both_names() {
+    for restarted in [false, true] {
+        let mut world = World::start().await;
+        let nodes = world.account().add_nodes(2).in_group("web").missing_patches(1).create();
+        nightly_scan(&world).await;
+        world.account().runs_appear_after(Duration::from_secs(20 * 60));
+        advance(&world, 18 * 60 + 10);
+        let early = history(&world, Origin::Unspecified, 0).await;
+        // One command for each of the two tag keys, of which one reaches nobody.
+        assert!(!early.is_empty() && early.iter().all(|operation| operation.origin() == Origin::Command), "{early:?}");
+        let early = early
+            .into_iter()
+            .find(|operation| !operation.command_ids.is_empty() && operation.counts.unwrap().succeeded == 2)
+            .unwrap();
+        assert_eq!(early.name, format!("{PARENT}/patchOperations/cmd-{}", early.command_ids[0]));
+        assert_eq!(early.state(), State::Succeeded, "ended, and still not known for what it is");
+
+        advance(&world, 15);
+        if restarted {
+            world = world.restart().await;
+        }
+        let [run] = &history(&world, Origin::Unspecified, 0).await[..] else { panic!("it appears twice, or not") };
+        assert!(run.name.contains("/patchOperations/run-"), "{}", run.name);
+        assert_eq!((run.origin(), run.state()), (Origin::Window, State::Succeeded));
+        assert!(run.command_ids.contains(&early.command_ids[0]));
+        assert_eq!(history(&world, Origin::Command, 0).await, []);
+        assert_eq!(world.operation(&early.name).await, *run, "its first name finds it, too");
+        let targets: Vec<_> = world.targets(&early.name).await.into_iter().map(|target| target.instance_id).collect();
+        let mut expected = nodes;
+        expected.sort();
+        assert_eq!(targets, expected);
+        // And nothing of it is written again.
+        let commits = world.store().commits();
+        advance(&world, 5);
+        assert_eq!(history(&world, Origin::Unspecified, 0).await, std::slice::from_ref(run));
+        assert_eq!(world.store().commits(), commits);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_when_a_command_turns_out_to_be_a_windows_run() {
+    let world = World::start().await;
+    world.account().add_nodes(1).in_group("web").missing_patches(1).create();
+    nightly_scan(&world).await;
+    world.account().runs_appear_after(Duration::from_secs(60));
+    advance(&world, 18 * 60);
+    world.simulation.clock().advance(Duration::from_secs(10));
+    let early = history(&world, Origin::Command, 0).await;
+    let early = early.into_iter().find(|operation| operation.counts.unwrap() != Default::default()).unwrap();
+    assert_eq!(early.state(), State::Running);
+    let request = WatchPatchOperationRequest { name: early.name, ..Default::default() };
+    let mut watch = world.client.patch_operations().watch_patch_operation(request).await.unwrap().into_inner();
+    let complete = |event: &Option<Event>| matches!(event, Some(Event::Snapshot(part)) if part.complete);
+    while !complete(&watch.message().await.unwrap().unwrap().event) {}
+    advance(&world, 30);
+    history(&world, Origin::Unspecified, 0).await;
+    let mut last = None;
+    while let Some(message) = watch.message().await.unwrap() {
+        last = message.event;
+    }
+    let Some(Event::Update(update)) = last else { panic!("{last:?}") };
+    let last = update.patch_operation.unwrap();
+    assert!(last.name.contains("/run-") && last.state() == State::Succeeded, "{last:?}");
+}
+
+/// AWS's id of the last run of an association, as somebody with rights there sees it.
+fn last_execution(world: &World, association: &str) -> String {
+    let request = serde_json::json!({ "AssociationId": association });
+    let answer = world.account().by_others("DescribeAssociationExecutions", &request).unwrap();
+    answer["AssociationExecutions"][0]["ExecutionId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn patch_now_is_a_run_of_its_association() {
+    // Whether or not AWS lists State Manager's commands with the others.
+    for hidden in [false, true] {
+        let world = World::start().await;
+        if hidden {
+            world.account().hide_association_commands();
+        }
+        let nodes = world.account().add_nodes(2).in_group("web").missing_patches(1).create();
+        let association = world.account().patch_now("Install", &nodes).unwrap();
+        advance(&world, 1);
+        let [found] = &history(&world, Origin::Unspecified, 0).await[..] else { panic!("not one operation") };
+        let execution = last_execution(&world, &association);
+        assert_eq!(found.name, format!("{PARENT}/patchOperations/assoc-{execution}"));
+        assert_eq!((found.origin(), found.kind(), found.state()), (Origin::Association, Kind::Install, State::Running));
+        assert_eq!(found.source, association);
+
+        // One node after the other (S 11.4.2), so that it takes its time.
+        advance(&world, 60);
+        let ended = world.operation(&found.name).await;
+        assert_eq!(ended.state(), State::Succeeded, "{ended:?}");
+        assert!(ended.explanation.contains("not verified here"), "{}", ended.explanation);
+        let targets = world.targets(&found.name).await;
+        assert_eq!(targets.len(), 2);
+        assert!(targets.iter().all(|target| target.explanation.contains("its own word")), "{targets:?}");
+        assert_eq!(history(&world, Origin::Association, 0).await, std::slice::from_ref(&ended));
+        let world = world.restart().await;
+        assert_eq!(history(&world, Origin::Unspecified, 0).await, [ended]);
+    }
+}
+
+#[tokio::test]
+async fn patch_now_is_named_for_what_it_is_also_when_its_run_is_listed_late() {
+    let world = World::start().await;
+    let nodes = world.account().add_nodes(1).in_group("web").create();
+    world.account().runs_appear_after(Duration::from_secs(5 * 60));
+    let association = world.account().patch_now("Scan", &nodes).unwrap();
+    advance(&world, 3);
+    let [early] = &history(&world, Origin::Unspecified, 0).await[..] else { panic!("not one operation") };
+    assert_eq!((early.origin(), early.state()), (Origin::Command, State::Succeeded));
+    advance(&world, 5);
+    let [late] = &history(&world, Origin::Unspecified, 0).await[..] else { panic!("not one operation") };
+    assert_eq!((late.origin(), &late.source), (Origin::Association, &association));
+    assert_eq!(world.operation(&early.name).await, *late);
+}
+
+#[tokio::test]
+async fn each_run_of_a_patch_policy_is_an_operation_of_its_own() {
+    let world = World::start().await;
+    world.account().add_nodes(1).tagged("env", "prod").missing_patches(1).create();
+    let policy = world.account().patch_policy("Scan", "cron(0 1 ? * * *)", ("tag:env", "prod")).unwrap();
+    advance(&world, 65);
+    assert_eq!(history(&world, Origin::PatchPolicy, 0).await.len(), 1);
+    advance(&world, 24 * 60);
+    let runs = history(&world, Origin::PatchPolicy, 0).await;
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    assert_eq!(runs[0].name, format!("{PARENT}/patchOperations/assoc-{}", last_execution(&world, &policy)));
+    assert!(runs.iter().all(|run| run.source == policy && run.name.contains("/assoc-")));
+    assert_eq!(history(&world, Origin::Unspecified, 0).await, runs);
+}
+
+#[tokio::test]
+async fn what_is_known_of_others_is_shown_while_their_location_cannot_be_asked() {
+    let world = World::start().await;
+    let nodes = world.account().add_nodes(1).in_group("web").create();
+    scan_by_somebody(&world, &nodes).await;
+    advance(&world, 5);
+    let known = history(&world, Origin::Unspecified, 0).await;
+    assert_eq!(known.len(), 1);
+    world.inject(fault("ListCommands", FaultKind::Deny, 1));
+    let list = |origin: Origin| {
+        let parent = PARENT.to_owned();
+        let request = ListPatchOperationsRequest { parent, origin: origin.into(), ..Default::default() };
+        async { world.client.patch_operations().list_patch_operations(request).await.unwrap().into_inner() }
+    };
+    advance(&world, 5);
+    // Our own are not looked for, and nothing of them can be missing.
+    assert_eq!(list(Origin::Patchplane).await.unreachable, []);
+    let page = list(Origin::Unspecified).await;
+    assert_eq!(page.patch_operations, known);
+    let [unreachable] = &page.unreachable[..] else { panic!("{page:?}") };
+    assert_eq!((unreachable.location.as_str(), unreachable.reason.as_str()), (PARENT, "AWS_ACCESS_DENIED"));
+    assert!(unreachable.message.contains("may be missing"), "{}", unreachable.message);
+    let page = list(Origin::Unspecified).await;
+    assert_eq!((page.patch_operations, page.unreachable), (known, vec![]));
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl View {
 
     /// The locations that a list lacks, one a line; empty when it lacks none.
     pub fn unreachable(&self, gaps: &[api::Unreachable]) -> String {
-        gaps.iter().map(|gap| format!("{} is missing here: {} [{}]\n", gap.location, gap.message, gap.reason)).collect()
+        gaps.iter().map(|gap| format!("{} is not all here: {} [{}]\n", gap.location, gap.message, gap.reason)).collect()
     }
 
     /// A table of plain texts; columns that are empty in every row are left out.

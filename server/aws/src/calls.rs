@@ -69,6 +69,11 @@ table! {
     LIST_COMMANDS: "ListCommands", "ssm:ListCommands", Read, "operations";
     LIST_COMMAND_INVOCATIONS: "ListCommandInvocations", "ssm:ListCommandInvocations", Read, "operations";
     GET_COMMAND_INVOCATION: "GetCommandInvocation", "ssm:GetCommandInvocation", Read, "operations";
+    LIST_ASSOCIATIONS: "ListAssociations", "ssm:ListAssociations", Read, "operations";
+    DESCRIBE_ASSOCIATION_EXECUTIONS:
+        "DescribeAssociationExecutions", "ssm:DescribeAssociationExecutions", Read, "operations";
+    DESCRIBE_ASSOCIATION_EXECUTION_TARGETS:
+        "DescribeAssociationExecutionTargets", "ssm:DescribeAssociationExecutionTargets", Read, "operations";
     DESCRIBE_WINDOWS: "DescribeMaintenanceWindows", "ssm:DescribeMaintenanceWindows", Read, "windows";
     GET_WINDOW: "GetMaintenanceWindow", "ssm:GetMaintenanceWindow", Read, "windows";
     DESCRIBE_WINDOW_TARGETS:

@@ -1,7 +1,7 @@
 //! Patch commands that were sent, and what became of them on each node.
 
 use crate::{
-    Aws, Page, PageOf, Result,
+    Aws, ErrorKind, Page, PageOf, Result,
     calls::{GET_COMMAND_INVOCATION, LIST_COMMAND_INVOCATIONS, LIST_COMMANDS},
     page, values,
 };
@@ -11,7 +11,8 @@ use patchplane_rules::InstanceId;
 
 pub(crate) const DOCUMENT: &str = "AWS-RunPatchBaseline";
 /// The documents that scan and patch (S 7.2.1, 7.3).
-const PATCH_DOCUMENTS: [&str; 3] = [DOCUMENT, "AWS-RunPatchBaselineAssociation", "AWS-RunPatchBaselineWithHooks"];
+pub(crate) const PATCH_DOCUMENTS: [&str; 3] =
+    [DOCUMENT, "AWS-RunPatchBaselineAssociation", "AWS-RunPatchBaselineWithHooks"];
 /// How the agent begins the output of a step that is not for its platform (S 7.1.4).
 const SKIPPED: &str = "Step execution skipped due to";
 /// What stands at the end of output that was cut (S 6.3.3).
@@ -112,6 +113,16 @@ impl Aws {
             commands.extend(self.commands_since(document, since).await?);
         }
         Ok(commands)
+    }
+
+    /// One command by its id; `None` where AWS does not show it, or no more.
+    pub async fn command(&self, command_id: &str) -> Result<Option<CommandRecord>> {
+        let request = self.ssm().list_commands().command_id(command_id);
+        match LIST_COMMANDS.check(request.send().await) {
+            Ok(answer) => Ok(answer.commands().first().map(record)),
+            Err(error) if error.kind == ErrorKind::UnknownCommand => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn commands_since(&self, document: &str, since: Timestamp) -> Result<Vec<CommandRecord>> {

@@ -119,7 +119,10 @@ fn classify(code: Option<&str>, status: u16, html: bool) -> ErrorKind {
         | "EC2ThrottledException"
         | "TooManyUpdates" => Throttled,
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "OptInRequired" => Denied,
-        "DoesNotExistException" | "InvalidResourceId" => NotFound,
+        "DoesNotExistException"
+        | "InvalidResourceId"
+        | "AssociationDoesNotExist"
+        | "AssociationExecutionDoesNotExist" => NotFound,
         "AlreadyExistsException" => AlreadyExists,
         "ResourceInUseException" | "TargetInUseException" => InUse,
         "InvalidInstanceId" | "InvalidInstanceID.Malformed" => InvalidInstance,
@@ -228,6 +231,8 @@ mod tests {
             ("AccessDeniedException", 400, Denied),
             ("UnauthorizedOperation", 403, Denied),
             ("DoesNotExistException", 400, NotFound),
+            ("AssociationDoesNotExist", 400, NotFound),
+            ("AssociationExecutionDoesNotExist", 400, NotFound),
             ("InvalidInstanceID.NotFound", 400, NotFound),
             ("AlreadyExistsException", 400, AlreadyExists),
             ("ResourceInUseException", 400, InUse),

@@ -5,6 +5,7 @@
 //! semantics (section, number).
 
 mod access;
+mod associations;
 mod available_patches;
 mod baseline_changes;
 mod baselines;
@@ -25,6 +26,7 @@ mod window_executions;
 mod windows;
 
 pub use access::{Access, Credentials};
+pub use associations::AssociationRun;
 pub use available_patches::{DeploymentStatus, EffectivePatch};
 pub use calls::{Call, Effect, calls};
 pub use clock::Clock;

@@ -48,6 +48,10 @@ pub(crate) struct Place {
     pub(crate) command_lag: Option<Duration>,
     /// How long after a node's report its compliance items follow.
     pub(crate) compliance_lag: Duration,
+    /// How long after their start the runs of windows and associations are listed.
+    pub(crate) run_lag: Duration,
+    /// Whether ListCommands leaves out what State Manager sent, unless it is asked for by its id (unverified either way).
+    pub(crate) association_commands_hidden: bool,
     /// How many windows, targets, tasks and associations were ever made; their ids come of it.
     pub(crate) window_ids: u64,
     agenda: BTreeMap<(Timestamp, u64), Event>,
@@ -120,6 +124,8 @@ impl Place {
             window_lag: Duration::ZERO,
             command_lag: None,
             compliance_lag: Duration::ZERO,
+            run_lag: Duration::ZERO,
+            association_commands_hidden: false,
             window_ids: 0,
             agenda: BTreeMap::new(),
             queued: 0,

@@ -78,6 +78,18 @@ impl SimLocation {
         self.with(|place| place.compliance_lag = lag);
     }
 
+    /// From now on, the runs of windows and associations are listed only so long after their start: later than the commands
+    /// that they send.
+    pub fn runs_appear_after(&self, lag: Duration) {
+        self.with(|place| place.run_lag = lag);
+    }
+
+    /// From now on, ListCommands does not list by itself what State Manager sent: the API model calls what it lists
+    /// "requested by users of the account", and which of the two AWS does is unverified.
+    pub fn hide_association_commands(&self) {
+        self.with(|place| place.association_commands_hidden = true);
+    }
+
     /// From now on, operations find a new maintenance window only so long after its creation (S 9.1.5).
     pub fn windows_appear_after(&self, lag: Duration) {
         self.with(|place| place.window_lag = lag);

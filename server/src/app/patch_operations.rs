@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    locations::{Chunk, ListPage, Query, slice},
+    locations::{Chunk, ListPage, Query, Unreachable, slice},
     mutations::{Begun, InProgress, expect_plan},
 };
 use crate::{
@@ -22,7 +22,10 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::StepOutput;
 use patchplane_rules::{InstanceId, Location};
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use ulid::Ulid;
 use uuid::Uuid;
 
@@ -172,20 +175,23 @@ impl App {
     pub async fn get_patch_operation(&self, who: &Caller, name: OperationName) -> Result<Listed> {
         who.may(Action::ReadPatchOperations, &name.location)?;
         if !name.id.is_ours() {
-            self.see_others(&name.location).await;
+            // What is known from before is better than nothing.
+            let _ = self.see_others(&name.location).await;
         }
         self.listed(&name).await
     }
 
-    /// Looks for what others did, if nobody looked lately. When AWS does not answer, the history is as it was.
-    async fn see_others(&self, location: &Location) {
+    /// Looks for what others did, if nobody looked lately. Where that fails the history is as it was.
+    async fn see_others(&self, location: &Location) -> std::result::Result<(), Unreachable> {
         let seen = tokio::time::timeout(SEE_WITHIN, self.engine.sweep(location, SEEN_LATELY)).await;
-        let error = match seen {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it takes too long".to_owned(),
+        let (reason, error) = match seen {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => (error.reason(), error.to_string()),
+            Err(_) => ("AWS_UNREACHABLE", format!("AWS has not told everything within {} s", SEE_WITHIN.as_secs())),
         };
         tracing::warn!(%location, error, "what others did cannot be seen at the moment");
+        let message = format!("what others started lately may be missing: {error}");
+        Err(Unreachable { location: location.clone(), reason, message })
     }
 
     #[tracing::instrument(name = "app.list_patch_operations", skip_all, fields(parent = %list.parent))]
@@ -193,9 +199,15 @@ impl App {
         let ListPatchOperations { parent, origin, paging } = list;
         let filter = origin.map(OriginKind::as_str).unwrap_or_default().to_owned();
         let query = Query { action: Action::ReadPatchOperations, parent: &parent, filter };
-        self.list(who, query, &paging, |location, room, inner| async move {
-            if inner.is_none() && origin != Some(OriginKind::Patchplane) {
-                self.see_others(&location).await;
+        // Named, and not left out: what is known of them from before is shown.
+        let unseen = Mutex::new(Vec::new());
+        let note = &unseen;
+        let listing = self.list(who, query, &paging, |location, room, inner| async move {
+            if inner.is_none()
+                && origin != Some(OriginKind::Patchplane)
+                && let Err(unreachable) = self.see_others(&location).await
+            {
+                note.lock().unwrap_or_else(PoisonError::into_inner).push(unreachable);
             }
             let before = inner.and_then(|place| Ulid::from_string(&place).ok());
             let mut items = self.store.operations_before(&location, origin, before, room + 1).await?;
@@ -203,8 +215,10 @@ impl App {
             items.truncate(room);
             let next = items.last().filter(|_| more).map(|listed| listed.operation.place().to_string());
             Ok(Chunk { items, next })
-        })
-        .await
+        });
+        let mut page = listing.await?;
+        page.unreachable.extend(unseen.into_inner().unwrap_or_else(PoisonError::into_inner));
+        Ok(page)
     }
 
     /// Answers when the operation has ended, or after `timeout`, or when the server stops.
@@ -233,13 +247,12 @@ impl App {
     pub async fn list_targets(&self, who: &Caller, list: ListTargets) -> Result<ListPage<Target>> {
         let ListTargets { operation, paging } = list;
         who.may(Action::ReadPatchOperations, &operation.location)?;
-        self.listed(&operation).await?;
+        let id = self.listed(&operation).await?.operation.id;
         let parent = Parent {
             account: Some(operation.location.account.clone()),
             region: Some(operation.location.region.clone()),
         };
         let query = Query { action: Action::ReadPatchOperations, parent: &parent, filter: operation.to_string() };
-        let id = operation.id;
         self.list(who, query, &paging, |_, room, inner| async move {
             let after: Option<InstanceId> = inner.and_then(|id| id.parse().ok());
             let rows = self.store.targets_after(id, after.as_ref(), room + 1).await?;
@@ -252,8 +265,8 @@ impl App {
     #[tracing::instrument(name = "app.get_step_output", skip_all, fields(step = %name))]
     pub async fn get_step_output(&self, who: &Caller, name: StepName) -> Result<ReadOutput> {
         who.may(Action::ReadStepOutput, &name.operation.location)?;
-        self.listed(&name.operation).await?;
-        let target = self.store.target(name.operation.id, &name.instance).await?;
+        let id = self.listed(&name.operation).await?.operation.id;
+        let target = self.store.target(id, &name.instance).await?;
         let found = target.and_then(|target| {
             let step = target.steps.iter().find(|step| step.name == name.step).cloned()?;
             Some((target.command_id?, step))
@@ -266,10 +279,17 @@ impl App {
         Ok(ReadOutput { step, output, observe_time: self.clock.now(), name })
     }
 
+    /// Finds an operation by its name, or by the id of a command of it: what others sent may have been taken for a command
+    /// of its own before the run that it belongs to was known.
     pub(super) async fn listed(&self, name: &OperationName) -> Result<Listed> {
-        self.store
-            .listed(name.id)
-            .await?
+        let mut found = self.store.listed(name.id).await?;
+        if let (None, OperationId::Command(command)) = (&found, name.id) {
+            let command = command.to_string();
+            if let Some(owner) = self.store.owners(&[&command]).await?.remove(&command) {
+                found = self.store.listed(owner.id).await?;
+            }
+        }
+        found
             .filter(|listed| listed.operation.location == name.location)
             .ok_or_else(|| Error::not_found("patch operation", "PATCH_OPERATION_NOT_FOUND", name))
     }

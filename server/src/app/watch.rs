@@ -55,7 +55,7 @@ impl App {
         resume_token: Option<String>,
     ) -> Result<Watch> {
         who.may(Action::ReadPatchOperations, &name.location)?;
-        self.listed(&name).await?;
+        let name = OperationName { id: self.listed(&name).await?.operation.id, ..name };
         let seen = match resume_token {
             None => None,
             Some(token) => {
@@ -110,7 +110,13 @@ impl Watch {
     }
 
     async fn read(&mut self) -> Result<()> {
-        let changes = self.app.store.changes(self.name.id, self.seen.unwrap_or(0)).await?;
+        let since = self.seen.unwrap_or(0);
+        let mut changes = self.app.store.changes(self.name.id, since).await?;
+        if changes.is_none() {
+            // A command that turned out to be a run's: all of it was written anew under the run's name.
+            self.name.id = self.app.listed(&self.name).await?.operation.id;
+            changes = self.app.store.changes(self.name.id, since).await?;
+        }
         let changes =
             changes.ok_or_else(|| Error::not_found("patch operation", "PATCH_OPERATION_NOT_FOUND", &self.name))?;
         self.ended = changes.listed.operation.state.is_terminal();

@@ -17,6 +17,8 @@ pub enum OperationId {
     Ours(Ulid),
     /// A run of a maintenance window, by AWS's id of the execution.
     Run(Uuid),
+    /// A run of an association, by AWS's id of the execution.
+    Association(Uuid),
     /// A command that others sent, by AWS's id.
     Command(Uuid),
 }
@@ -406,7 +408,7 @@ impl Operation {
     pub fn place(&self) -> Ulid {
         match self.id {
             OperationId::Ours(ulid) => ulid,
-            OperationId::Run(uuid) | OperationId::Command(uuid) => {
+            OperationId::Run(uuid) | OperationId::Association(uuid) | OperationId::Command(uuid) => {
                 let millis = u64::try_from(self.create_time.as_millisecond()).unwrap_or(0);
                 Ulid::from_parts(millis, uuid.as_u128())
             }
@@ -453,14 +455,16 @@ impl FromStr for OperationId {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let uuid = |text: &str| Uuid::parse_str(text).ok();
-        let id = match (text.strip_prefix("run-"), text.strip_prefix("cmd-")) {
-            (Some(rest), _) => uuid(rest).map(Self::Run),
-            (_, Some(rest)) => uuid(rest).map(Self::Command),
+        let id = match text.split_once('-') {
+            Some(("run", rest)) => uuid(rest).map(Self::Run),
+            Some(("assoc", rest)) => uuid(rest).map(Self::Association),
+            Some(("cmd", rest)) => uuid(rest).map(Self::Command),
             _ => Ulid::from_string(text).ok().map(Self::Ours),
         };
         // One spelling for each.
         id.filter(|id| id.to_string() == text).ok_or_else(|| {
-            let rule = "must end with an operation's id: a ULID of 26 upper-case characters, run-{uuid} or cmd-{uuid}";
+            let rule = "must end with an operation's id: a ULID of 26 upper-case characters, run-{uuid}, assoc-{uuid} or \
+                        cmd-{uuid}";
             Invalid::new("patch_operation", rule)
         })
     }
@@ -485,6 +489,7 @@ impl fmt::Display for OperationId {
         match self {
             Self::Ours(ulid) => ulid.fmt(f),
             Self::Run(uuid) => write!(f, "run-{uuid}"),
+            Self::Association(uuid) => write!(f, "assoc-{uuid}"),
             Self::Command(uuid) => write!(f, "cmd-{uuid}"),
         }
     }

@@ -1,6 +1,9 @@
 //! What others scan and patch, taken into the same history: found among AWS's commands, followed to its end, never changed.
 
-use super::{Inner, outcome};
+use super::{
+    Inner, outcome,
+    senders::{self, Sender, Senders},
+};
 use crate::{
     Result,
     domain::operation::{
@@ -10,16 +13,24 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::{Aws, CommandRecord, ErrorKind, Invocation, InvocationStatus};
-use patchplane_rules::{InstanceId, Location, WindowId};
+use patchplane_rules::{InstanceId, Location};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 /// How long AWS keeps commands (S 6.3.10).
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// How far before the last sweep commands are looked for again: AWS lists them late, and never in the order of their times.
+/// How far before the last sweep things are looked for again: AWS lists them late, and never in the order of their times.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(30);
-/// The longest that a window is open (S 9.1.1): its runs began at most that long before their commands.
-const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(24);
+
+const FOLLOWED: &str = "others have started it; it is followed here";
+
+/// What of one operation a sweep has found.
+#[derive(Default)]
+struct Found {
+    commands: Vec<CommandRecord>,
+    /// The operations that these commands were taken for before their sender was known.
+    replaces: Vec<OperationId>,
+}
 
 /// Finds what others have started since the last sweep, and sees how far everything of theirs is.
 pub(super) async fn sweep(inner: &Inner, location: &Location, aws: &Aws, last: Option<Timestamp>) -> Result<()> {
@@ -27,50 +38,90 @@ pub(super) async fn sweep(inner: &Inner, location: &Location, aws: &Aws, last: O
     let followed = inner.store.followed(location).await?;
     let since = last.map_or(now - KEPT, |last| last - LOOK_BACK);
     let since = followed.iter().map(|operation| operation.create_time - LOOK_BACK).fold(since, Timestamp::min);
+    let since = since.max(now - KEPT);
     let ours = super::act::marker_of(inner);
-    let mut commands = aws.all_patch_commands_since(since.max(now - KEPT)).await?;
+    let mut commands = aws.all_patch_commands_since(since).await?;
     commands.retain(|command| !command.comment.starts_with(&ours));
+    let mut senders = senders::associations(inner, aws, since).await?;
+    let ids = commands.iter().map(|command| &command.command_id).chain(senders.keys());
+    let owners = inner.store.owners(&ids.map(String::as_str).collect::<Vec<_>>()).await?;
+    commands.extend(unlisted(aws, &senders, &commands, &owners).await?);
     commands.sort_by_key(|command| command.requested);
-    let ids: Vec<&str> = commands.iter().map(|command| command.command_id.as_str()).collect();
-    let owners = inner.store.owners(&ids).await?;
-    commands.retain(|command| owners.get(&command.command_id).is_none_or(|(id, ended)| !id.is_ours() && !ended));
 
-    let oldest = commands.iter().filter(|c| !owners.contains_key(&c.command_id)).filter_map(|c| c.requested).min();
-    let runs = match oldest {
-        Some(oldest) => runs_since(aws, oldest - LONGEST_WINDOW).await?,
-        None => HashMap::new(),
+    let seen = last.or_else(|| owners.values().filter(|owner| !owner.id.is_ours()).map(|o| o.update_time).max());
+    let undecided = |command: &&CommandRecord| match owners.get(&command.command_id) {
+        _ if senders.contains_key(&command.command_id) => false,
+        None => true,
+        // A window may list its command later than AWS lists the command.
+        Some(owner) => {
+            matches!(owner.id, OperationId::Command(_))
+                && seen.is_none_or(|seen| command.requested >= Some(seen - LOOK_BACK))
+        }
     };
-    let mut found: BTreeMap<OperationId, Vec<CommandRecord>> = BTreeMap::new();
+    if let Some(oldest) = commands.iter().filter(undecided).filter_map(|command| command.requested).min() {
+        senders.extend(senders::windows(inner, aws, oldest).await?);
+    }
+    let mut found: BTreeMap<OperationId, Found> = BTreeMap::new();
     for command in commands {
-        let known = owners.get(&command.command_id).map(|(id, _)| *id);
-        let run = runs.get(&command.command_id).map(|(execution, _)| OperationId::Run(*execution));
+        let sender = senders.get(&command.command_id);
         let own = || Uuid::parse_str(&command.command_id).ok().map(OperationId::Command);
-        if let Some(id) = known.or(run).or_else(own) {
-            found.entry(id).or_default().push(command);
+        let (id, replaces) = match (owners.get(&command.command_id), sender) {
+            (Some(owner), _) if owner.id.is_ours() => continue,
+            (Some(owner), Some(sender)) if matches!(owner.id, OperationId::Command(_)) => (sender.id, Some(owner.id)),
+            (Some(owner), _) if owner.state.is_terminal() => continue,
+            (Some(owner), _) => (owner.id, None),
+            (None, Some(sender)) => (sender.id, None),
+            (None, None) => match own() {
+                Some(id) => (id, None),
+                None => continue,
+            },
+        };
+        let found = found.entry(id).or_default();
+        found.commands.push(command);
+        found.replaces.extend(replaces);
+    }
+    let missed = |id: &OperationId| !found.contains_key(id) && !found.values().any(|found| found.replaces.contains(id));
+    let missed: Vec<Operation> = followed.into_iter().filter(|operation| missed(&operation.id)).collect();
+    for operation in missed {
+        let commands = remembered(inner, aws, operation.id).await?;
+        if commands.is_empty() {
+            forgotten(inner, operation).await?;
+        } else {
+            found.insert(operation.id, Found { commands, replaces: Vec::new() });
         }
     }
-    for operation in followed.into_iter().filter(|operation| !found.contains_key(&operation.id)) {
-        forgotten(inner, operation).await?;
-    }
-    for (id, commands) in found {
-        follow(inner, location, aws, id, &commands, &runs).await?;
+    for (id, found) in found {
+        follow(inner, location, aws, id, &found, &senders).await?;
     }
     Ok(())
 }
 
-/// Which run of which window each command belongs to.
-async fn runs_since(aws: &Aws, since: Timestamp) -> Result<HashMap<String, (Uuid, WindowId)>> {
-    let mut runs = HashMap::new();
-    for window in aws.windows().await? {
-        for execution in aws.window_executions(&window.id, Some(since), None).await? {
-            let Ok(uuid) = Uuid::parse_str(execution.id.as_str()) else { continue };
-            let tasks = aws.execution_tasks(&execution.id).await?;
-            for started in tasks.into_iter().flat_map(|task| task.invocations) {
-                runs.insert(started.execution_id, (uuid, window.id.clone()));
-            }
+/// Commands that their association names and AWS does not list by document: what it lists are those that were asked for
+/// by somebody, according to the model, and it is not documented whether State Manager is one.
+async fn unlisted(
+    aws: &Aws,
+    senders: &Senders,
+    listed: &[CommandRecord],
+    owners: &HashMap<String, Operation>,
+) -> Result<Vec<CommandRecord>> {
+    let mut commands = Vec::new();
+    for id in senders.keys().filter(|id| listed.iter().all(|command| command.command_id != **id)) {
+        if owners.get(id).is_none_or(|owner| !owner.state.is_terminal()) {
+            commands.extend(aws.command(id).await?);
         }
     }
-    Ok(runs)
+    Ok(commands)
+}
+
+/// The commands of an operation that AWS knows by their ids, though it lists them no more.
+async fn remembered(inner: &Inner, aws: &Aws, id: OperationId) -> Result<Vec<CommandRecord>> {
+    let mut commands = Vec::new();
+    for dispatch in inner.store.operation(id).await?.into_iter().flat_map(|saved| saved.dispatches) {
+        if let DispatchOutcome::Sent { command_id, .. } = dispatch.outcome {
+            commands.extend(aws.command(&command_id).await?);
+        }
+    }
+    Ok(commands)
 }
 
 /// Writes what AWS says now about one operation of others, if that is anything new.
@@ -79,18 +130,24 @@ async fn follow(
     location: &Location,
     aws: &Aws,
     id: OperationId,
-    commands: &[CommandRecord],
-    runs: &HashMap<String, (Uuid, WindowId)>,
+    found: &Found,
+    senders: &Senders,
 ) -> Result<()> {
     let now = inner.clock.now();
+    let Found { commands, replaces } = found;
     let Some(first) = commands.first() else { return Ok(()) };
     let saved = inner.store.operation(id).await?;
     let before = saved.clone();
     let (mut operation, mut targets, mut dispatches) = match saved {
         Some(saved) => (saved.operation, saved.targets, saved.dispatches),
-        None => (started(location, id, first, origin(first, runs), now), Vec::new(), Vec::new()),
+        None => {
+            let origin = origin(first, senders.get(&first.command_id));
+            (started(location, id, first, origin, now), Vec::new(), Vec::new())
+        }
     };
-    let mut going_on = false;
+    // An association's run may wait for instances that are away; nobody waits longer than its command would.
+    let run_goes_on = |command: &CommandRecord| senders.get(&command.command_id).is_some_and(|s| s.going_on);
+    let mut going_on = now < operation.deadline && commands.iter().any(run_goes_on);
     for command in commands {
         let invocations = match aws.invocations(&command.command_id).await {
             Ok(invocations) => invocations,
@@ -122,6 +179,11 @@ async fn follow(
     };
     // A window may start more until its run has ended.
     going_on |= execution.is_some_and(|execution| execution.progress.ended.is_none());
+    if going_on && operation.state.is_terminal() {
+        // Its end was seen, and then more of it was found.
+        (operation.state, operation.end_time) = (State::Running, None);
+        FOLLOWED.clone_into(&mut operation.explanation);
+    }
     if !going_on {
         end(&mut operation, &targets, now);
     }
@@ -131,11 +193,14 @@ async fn follow(
         .collect();
     let new = before.as_ref().map_or(0, |before| before.dispatches.len());
     let same = before.as_ref().is_some_and(|before| before.operation == operation);
-    if same && changed.is_empty() && dispatches.len() == new {
+    if same && changed.is_empty() && dispatches.len() == new && replaces.is_empty() {
         return Ok(());
     }
     operation.update_time = now;
     let mut tx = inner.store.begin().await?;
+    for replaced in replaces {
+        tx.delete_operation(*replaced).await?;
+    }
     tx.put_operation(&operation).await?;
     tx.put_targets(id, &changed).await?;
     for dispatch in &dispatches[new..] {
@@ -144,14 +209,14 @@ async fn follow(
     Ok(tx.commit().await?)
 }
 
-fn origin(command: &CommandRecord, runs: &HashMap<String, (Uuid, WindowId)>) -> Origin {
-    let association = &command.association_id;
-    match runs.get(&command.command_id) {
-        Some((_, window)) => Origin::Window(window.clone()),
-        None if association.is_empty() => Origin::Command,
-        // S 7.3.2 and the parameter's own description: policies run AWS-RunPatchBaseline.
-        None if command.document == "AWS-RunPatchBaselineAssociation" => Origin::Association(association.clone()),
-        None => Origin::PatchPolicy(association.clone()),
+fn origin(command: &CommandRecord, sender: Option<&Sender>) -> Origin {
+    // S 7.3.2 and the parameter's own description: policies run AWS-RunPatchBaseline, and name their association.
+    let policy = command.document != "AWS-RunPatchBaselineAssociation" && !command.association_id.is_empty();
+    match sender.map(|sender| sender.origin.clone()) {
+        Some(Origin::Association(_)) | None if policy => Origin::PatchPolicy(command.association_id.clone()),
+        Some(origin) => origin,
+        None if command.association_id.is_empty() => Origin::Command,
+        None => Origin::Association(command.association_id.clone()),
     }
 }
 
@@ -178,7 +243,7 @@ fn started(location: &Location, id: OperationId, first: &CommandRecord, origin: 
         },
         state: State::Running,
         reason: String::new(),
-        explanation: "others have started it; it is followed here".to_owned(),
+        explanation: FOLLOWED.to_owned(),
         snapshot_id: first.snapshot_id.clone(),
         creator: String::new(),
         create_time: created,
@@ -214,7 +279,13 @@ fn take_in(
     }
     outcome::observe(&mut target, invocation, None, operation, now);
     if invocation.status == InvocationStatus::Success {
-        let explanation = "the command succeeded; what it changed is in the instance's patches";
+        let explanation = match operation.spec.kind {
+            Kind::Scan => "the command reported success; what it found is in the instance's patches",
+            Kind::Install => {
+                "the command reported success, which is its own word: not verified here is what is installed, and whether \
+                 the agent came back"
+            }
+        };
         target.become_(TargetState::Succeeded, "", explanation, now);
     }
     if target.state.is_terminal() && target.end_time == Some(now) {
@@ -229,10 +300,19 @@ fn take_in(
 
 fn end(operation: &mut Operation, targets: &[Target], now: Timestamp) {
     let succeeded = targets.iter().filter(|target| target.state == TargetState::Succeeded).count();
+    let verified = match operation.spec.kind {
+        Kind::Scan => "",
+        Kind::Install => "; what they installed was not verified here",
+    };
     let (state, reason, explanation) = match targets.len() {
         0 => (State::Failed, "NO_TARGETS", "it reached no instance".to_owned()),
-        all if all == succeeded => (State::Succeeded, "", format!("its commands succeeded on all {all} instances")),
-        all => (State::CompletedWithFailures, "", format!("its commands succeeded on {succeeded} of {all} instances")),
+        all if all == succeeded => {
+            (State::Succeeded, "", format!("its commands reported success on all {all} instances{verified}"))
+        }
+        all => {
+            let explanation = format!("its commands reported success on {succeeded} of {all} instances{verified}");
+            (State::CompletedWithFailures, "", explanation)
+        }
     };
     operation.state = state;
     reason.clone_into(&mut operation.reason);

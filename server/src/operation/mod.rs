@@ -8,6 +8,7 @@ mod history;
 mod next;
 mod outcome;
 pub(crate) mod resolve;
+mod senders;
 
 #[cfg(test)]
 mod tests;

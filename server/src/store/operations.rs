@@ -107,21 +107,16 @@ impl Store {
         bodies(rows)
     }
 
-    /// The operations that these commands belong to, and whether they have ended, as far as the store knows them.
-    pub async fn owners(&self, command_ids: &[&str]) -> Result<HashMap<String, (OperationId, bool)>> {
+    /// The operations that these commands belong to, as far as the store knows them.
+    pub async fn owners(&self, command_ids: &[&str]) -> Result<HashMap<String, Operation>> {
         let rows = sqlx::query(
-            "SELECT operation, command_id, terminal FROM dispatches JOIN operations ON id = operation \
+            "SELECT operations.body, command_id FROM dispatches JOIN operations ON id = operation \
              WHERE command_id IN (SELECT value ->> 0 FROM json_each($1))",
         )
         .bind(column(command_ids)?)
         .fetch_all(self.readers()?)
         .await?;
-        rows.iter()
-            .map(|row| -> Result<_> {
-                let terminal: i64 = row.try_get(2)?;
-                Ok((row.try_get(1)?, (word(row, 0)?, terminal != 0)))
-            })
-            .collect()
+        rows.iter().map(|row| Ok((row.try_get(1)?, body(row)?))).collect()
     }
 
     /// Every operation of ours that has not ended, oldest first; those written by a newer release are left to it.
@@ -234,6 +229,19 @@ impl Tx {
         .bind(serde_json::to_string(operation)?)
         .execute(&mut *self.tx)
         .await?;
+        Ok(())
+    }
+
+    /// Forgets an operation that was written under another id.
+    pub async fn delete_operation(&mut self, id: OperationId) -> Result<()> {
+        for statement in [
+            "DELETE FROM events WHERE operation = $1",
+            "DELETE FROM targets WHERE operation = $1",
+            "DELETE FROM dispatches WHERE operation = $1",
+            "DELETE FROM operations WHERE id = $1",
+        ] {
+            sqlx::query(statement).bind(id.to_string()).execute(&mut *self.tx).await?;
+        }
         Ok(())
     }
 

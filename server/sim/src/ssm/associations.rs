@@ -3,6 +3,7 @@
 use super::{Answer, Call, epoch};
 use crate::{
     association::{Association, AssociationRun},
+    clock::later,
     command::{Command, Invocation},
     error::AwsError,
 };
@@ -56,22 +57,24 @@ impl Call<'_> {
         let association = self.association()?;
         let filters = self.request["Filters"].as_array().map_or(&[][..], Vec::as_slice);
         let admitted = |(run, command): &(&AssociationRun, &Command)| {
-            filters.iter().all(|filter| {
-                let value = filter["Value"].as_str().unwrap_or_default();
-                let order = match filter["Key"].as_str() {
-                    Some("ExecutionId") => run.id.as_str().cmp(value),
-                    Some("Status") => status(command.status().0).cmp(value),
-                    _ => match value.parse::<Timestamp>() {
-                        Ok(value) => run.created.cmp(&value),
-                        Err(_) => return false,
-                    },
-                };
-                match filter["Type"].as_str() {
-                    Some("LESS_THAN") => order.is_lt(),
-                    Some("GREATER_THAN") => order.is_gt(),
-                    _ => order.is_eq(),
-                }
-            })
+            let listed = later(run.created, self.place.run_lag) <= self.now;
+            listed
+                && filters.iter().all(|filter| {
+                    let value = filter["Value"].as_str().unwrap_or_default();
+                    let order = match filter["Key"].as_str() {
+                        Some("ExecutionId") => run.id.as_str().cmp(value),
+                        Some("Status") => status(command.status().0).cmp(value),
+                        _ => match value.parse::<Timestamp>() {
+                            Ok(value) => run.created.cmp(&value),
+                            Err(_) => return false,
+                        },
+                    };
+                    match filter["Type"].as_str() {
+                        Some("LESS_THAN") => order.is_lt(),
+                        Some("GREATER_THAN") => order.is_gt(),
+                        _ => order.is_eq(),
+                    }
+                })
         };
         let rows = association.runs(self.place).filter(admitted).map(|(run, command)| {
             let counts: Vec<String> =

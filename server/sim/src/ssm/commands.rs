@@ -2,7 +2,7 @@
 
 use super::{Answer, Call, epoch, strings};
 use crate::{
-    command::{Command, Invocation, Phase},
+    command::{Command, Invocation, Origin, Phase},
     error::AwsError,
     output::{self, STEPS},
 };
@@ -16,8 +16,13 @@ impl Call<'_> {
         let instance = self.request["InstanceId"].as_str();
         let filters = self.command_filters(true)?;
         self.known_command(id)?;
+        let hidden = |command: &Command| {
+            let unasked = id.is_none() && self.place.association_commands_hidden;
+            unasked && matches!(command.origin, Origin::Association { .. })
+        };
         let rows = self.place.visible_commands(self.now).rev().filter(|command| {
-            id.is_none_or(|id| command.id == id)
+            !hidden(command)
+                && id.is_none_or(|id| command.id == id)
                 && instance.is_none_or(|instance| command.invocation(instance).is_some())
                 && filters.iter().all(|filter| filter.admits(command, command.status()))
         });

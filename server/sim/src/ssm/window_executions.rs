@@ -2,6 +2,7 @@
 
 use super::{Answer, Call, epoch};
 use crate::{
+    clock::later,
     error::AwsError,
     execution::{Execution, TaskExecution, TaskInvocation},
     window::{Members, Window},
@@ -47,6 +48,7 @@ impl Call<'_> {
         let window = self.text("WindowId");
         let rows = self.executions().rev().filter(|execution| {
             execution.window == window
+                && later(execution.started, self.place.run_lag) <= self.now
                 && before.is_none_or(|before| execution.started <= before)
                 && after.is_none_or(|after| execution.started >= after)
         });
