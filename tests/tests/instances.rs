@@ -1,12 +1,14 @@
 //! What is wrong with instances and their tags, which baseline they get, and how they comply, judged by the fleet.
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
+use futures::TryStreamExt as _;
 use patchplane_client::{
     Listing,
     api::{
-        BatchCheckReadinessRequest, BatchCheckReadinessResponse, CheckReadinessRequest, ExplainBaselineRequest,
-        ExplainBaselineResponse, GetComplianceSummaryRequest, InstanceCompliance, ListInstanceComplianceRequest,
-        ListTagFindingsRequest, ReadinessFinding, Remedy, TagFinding,
+        ApprovalRule, Baseline, BatchCheckReadinessRequest, BatchCheckReadinessResponse, CheckReadinessRequest,
+        CreateBaselineRequest, ExplainBaselineRequest, ExplainBaselineResponse, GetComplianceSummaryRequest,
+        InstanceCompliance, ListInstanceComplianceRequest, ListInstancePatchesRequest, ListTagFindingsRequest,
+        ReadinessFinding, Remedy, TagFinding,
         explain_baseline_response::Source,
         instance_compliance::Status,
         readiness_finding::{Certainty, Code},
@@ -16,7 +18,7 @@ use patchplane_client::{
     view,
 };
 use patchplane_sim::{FaultKind, NodeBuilder, SimLocation};
-use patchplane_tests::{PARENT, World, fault, refusal, scan};
+use patchplane_tests::{PARENT, World, baseline, fault, refusal, scan};
 use std::collections::BTreeMap;
 
 /// Of AWS's own in us-east-1 (S 4.2).
@@ -387,4 +389,84 @@ async fn each_instance_stands_in_one_class_and_stale_ones_are_never_compliant() 
         assert_eq!(sum(|tally| tally.stale_count), 1);
         assert_eq!(sum(|tally| tally.unmanaged_count), 1);
     }
+}
+
+/// An own baseline that has each vendor's severity reported at a level of its own.
+fn levelled() -> Baseline {
+    let rules = [("Critical", "CRITICAL"), ("Important", "HIGH"), ("Medium", "MEDIUM"), ("Low", "LOW")];
+    let rules = rules.map(|(severity, level)| {
+        let one = baseline("one", &[severity], 0).approval_rules.remove(0);
+        ApprovalRule { compliance_level: level.to_owned(), ..one }
+    });
+    Baseline { approval_rules: rules.to_vec(), ..baseline("levels", &[], 0) }
+}
+
+#[tokio::test]
+async fn patches_are_summed_up_by_the_level_that_their_baseline_gives_them() {
+    let world = World::start().await;
+    let request = CreateBaselineRequest { parent: PARENT.to_owned(), baseline: Some(levelled()), ..Default::default() };
+    let own = world.client.create_baseline(request).await.unwrap().baseline.unwrap();
+    world.attach("web", own.name.rsplit('/').next().unwrap()).await;
+    for missing in [0, 2, 30] {
+        one(world.account().add_nodes(1).in_group("web").missing_patches(missing));
+    }
+    // AWS's own baseline has everything reported as UNSPECIFIED (S 8.3.7).
+    one(world.account().add_nodes(1).in_group("db").missing_patches(3));
+    for group in ["web", "db"] {
+        world.run(scan(group)).await;
+    }
+    let all = compliance(&world, ListInstanceComplianceRequest::default()).await;
+
+    // What the instances say one by one.
+    let (mut patches, mut worst) = (BTreeMap::<&str, i32>::new(), BTreeMap::<&str, Vec<&str>>::new());
+    for row in &all {
+        let request =
+            ListInstancePatchesRequest { parent: row.name.clone(), state: "Missing".to_owned(), ..Default::default() };
+        let missing: Vec<_> = world.client.list_instance_patches(request).try_collect().await.unwrap();
+        let levels: Vec<&str> = missing
+            .iter()
+            .map(|patch| match patch.severity.as_str() {
+                _ if row.patch_group == "db" => "UNSPECIFIED",
+                "Critical" => "CRITICAL",
+                "Important" => "HIGH",
+                "Medium" => "MEDIUM",
+                "Low" => "LOW",
+                other => panic!("{other}"),
+            })
+            .collect();
+        for level in &levels {
+            *patches.entry(level).or_default() += 1;
+        }
+        let order = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"];
+        if let Some(level) = order.into_iter().find(|level| levels.contains(level)) {
+            worst.entry(level).or_default().push(&row.instance_id);
+        }
+    }
+    assert!(patches.len() >= 4 && worst.len() >= 2, "a fleet that tells levels apart: {patches:?} {worst:?}");
+
+    let summary = async |patch_group: &str| {
+        let (parent, patch_group) = (PARENT.to_owned(), patch_group.to_owned());
+        let request = GetComplianceSummaryRequest { parent, patch_group, ..Default::default() };
+        world.client.get_compliance_summary(request).await.unwrap().summary.unwrap()
+    };
+    let whole = summary("").await;
+    let order = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNSPECIFIED"];
+    assert_eq!(whole.by_severity.iter().map(|level| level.severity.as_str()).collect::<Vec<_>>(), order);
+    for level in &whole.by_severity {
+        let name = level.severity.as_str();
+        assert_eq!(level.non_compliant_patch_count, patches.get(name).copied().unwrap_or(0), "{name}");
+        let instances = worst.get(name).map_or(0, Vec::len);
+        assert_eq!(level.non_compliant_instance_count, i32::try_from(instances).unwrap(), "{name}");
+        let listed = ListInstanceComplianceRequest { severity: name.to_owned(), ..Default::default() };
+        let listed: Vec<String> = compliance(&world, listed).await.into_iter().map(|row| row.instance_id).collect();
+        // Every instance with such a patch, not only those of which it is the worst.
+        assert!(worst.get(name).into_iter().flatten().all(|id| listed.iter().any(|listed| listed == id)), "{name}");
+        assert_eq!(listed.is_empty(), level.non_compliant_patch_count == 0, "{name}");
+    }
+    let counts = whole.patches.unwrap();
+    let compliant: i32 = whole.by_severity.iter().map(|level| level.compliant_patch_count).sum();
+    assert_eq!(compliant, counts.installed + counts.installed_other, "the rest complies");
+    // A group by itself.
+    let of_db = summary("db").await.by_severity;
+    assert_eq!(of_db.iter().map(|level| level.non_compliant_patch_count).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 3]);
 }

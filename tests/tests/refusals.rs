@@ -118,6 +118,10 @@ async fn lists_refuse_bad_parents_sizes_tokens_and_filters() {
     }
     let request = ListInstanceComplianceRequest { operating_system: "linux".to_owned(), ..good() };
     refused!(world, compliance.list_instance_compliance(request), "operating_system");
+    for severity in ["critical", "MODERATE"] {
+        let request = ListInstanceComplianceRequest { severity: severity.to_owned(), ..good() };
+        refused!(world, compliance.list_instance_compliance(request), "severity");
+    }
     for status in [-1, 6] {
         let request = ListInstanceComplianceRequest { status, ..good() };
         refused!(world, compliance.list_instance_compliance(request), "status");

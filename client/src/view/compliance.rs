@@ -6,7 +6,7 @@ use super::{
     places, word,
 };
 use crate::{
-    api::{ComplianceBreakdown, ComplianceSummary, InstanceCompliance},
+    api::{ComplianceBreakdown, ComplianceSeverity, ComplianceSummary, InstanceCompliance},
     name,
 };
 use comfy_table::{Cell, Color};
@@ -57,6 +57,25 @@ impl View {
             + &self.breakdown("Patch group", "none", &summary.by_patch_group)
             + &self.breakdown("Baseline", "never judged", &summary.by_baseline)
             + &self.breakdown("Operating system", "unknown", &summary.by_operating_system)
+            + &self.severities(&summary.by_severity)
+    }
+
+    /// A line for each level; nothing where all patches have one, as with AWS's own baselines.
+    fn severities(&self, levels: &[ComplianceSeverity]) -> String {
+        let used = |level: &&ComplianceSeverity| level.non_compliant_patch_count + level.compliant_patch_count > 0;
+        if levels.iter().filter(used).count() < 2 {
+            return String::new();
+        }
+        let mut table = self.table(&["Severity", "Patches that comply", "That do not", "Worst of so many instances"]);
+        for level in levels {
+            table.add_row([
+                Cell::new(level.severity.to_lowercase()),
+                Cell::new(level.compliant_patch_count).fg(Color::Green),
+                bad_if_some(level.non_compliant_patch_count),
+                bad_if_some(level.non_compliant_instance_count),
+            ]);
+        }
+        format!("\n{}", self.render(table, &[0]))
     }
 
     /// A line for each part of a summary; nothing where there is one part only.

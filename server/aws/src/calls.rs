@@ -65,6 +65,7 @@ table! {
     DESCRIBE_GROUP_PATCH_STATES:
         "DescribeInstancePatchStatesForPatchGroup", "ssm:DescribeInstancePatchStatesForPatchGroup", Read, "compliance";
     DESCRIBE_INSTANCE_PATCHES: "DescribeInstancePatches", "ssm:DescribeInstancePatches", Read, "compliance";
+    LIST_RESOURCE_COMPLIANCE: "ListResourceComplianceSummaries", "ssm:ListResourceComplianceSummaries", Read, "compliance";
     SEND_COMMAND: "SendCommand", "ssm:SendCommand", Mutation, "operations";
     LIST_COMMANDS: "ListCommands", "ssm:ListCommands", Read, "operations";
     LIST_COMMAND_INVOCATIONS: "ListCommandInvocations", "ssm:ListCommandInvocations", Read, "operations";

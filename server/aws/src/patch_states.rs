@@ -2,13 +2,15 @@
 
 use crate::{
     Aws, Page, PageOf, Result,
-    calls::{DESCRIBE_GROUP_PATCH_STATES, DESCRIBE_INSTANCE_PATCHES, DESCRIBE_PATCH_STATES},
+    calls::{DESCRIBE_GROUP_PATCH_STATES, DESCRIBE_INSTANCE_PATCHES, DESCRIBE_PATCH_STATES, LIST_RESOURCE_COMPLIANCE},
     connect::chunks_of_ids,
     page,
     values::{self, count},
 };
 use aws_sdk_ssm::types;
-use patchplane_rules::{InstanceId, InstancePatch, PatchGroupName, PatchState, PatchSummary};
+use patchplane_rules::{
+    InstanceId, InstancePatch, LevelCounts, NodeCompliance, PatchGroupName, PatchState, PatchSummary,
+};
 
 /// S 8.2.7.
 const IDS_A_CALL: usize = 50;
@@ -40,6 +42,23 @@ impl Aws {
         .await
     }
 
+    /// What each node that ever reported has reported at which compliance level (S 8.3.3). AWS has no filter for many nodes.
+    pub async fn patch_compliance(&self) -> Result<Vec<NodeCompliance>> {
+        let filter = types::ComplianceStringFilter::builder()
+            .key("ComplianceType")
+            .values("Patch")
+            .r#type(types::ComplianceQueryOperatorType::Equal)
+            .build();
+        page::all(&LIST_RESOURCE_COMPLIANCE, async |page: Page| {
+            let request = self.ssm().list_resource_compliance_summaries().filters(filter.clone());
+            let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
+            let answer = LIST_RESOURCE_COMPLIANCE.check(request.send().await)?;
+            let rows = answer.resource_compliance_summary_items().iter().filter_map(compliance);
+            Ok(PageOf::new(rows.collect(), answer.next_token))
+        })
+        .await
+    }
+
     /// One page of a node's patches, in one state or in all; 10 to 100 rows.
     pub async fn instance_patches_page(
         &self,
@@ -57,6 +76,26 @@ impl Aws {
         let answer = DESCRIBE_INSTANCE_PATCHES.check(request.send().await)?;
         Ok(PageOf::new(answer.patches().iter().map(patch).collect(), answer.next_token))
     }
+}
+
+fn compliance(row: &types::ResourceComplianceSummaryItem) -> Option<NodeCompliance> {
+    let levels = |counts: Option<&types::SeveritySummary>| {
+        counts.map_or_else(LevelCounts::default, |counts| {
+            LevelCounts::new([
+                count(counts.critical_count()),
+                count(counts.high_count()),
+                count(counts.medium_count()),
+                count(counts.low_count()),
+                count(counts.informational_count()),
+                count(counts.unspecified_count()),
+            ])
+        })
+    };
+    Some(NodeCompliance {
+        id: values::key(row.resource_id())?,
+        compliant: levels(row.compliant_summary().and_then(|summary| summary.severity_summary())),
+        non_compliant: levels(row.non_compliant_summary().and_then(|summary| summary.severity_summary())),
+    })
 }
 
 fn summary(row: &types::InstancePatchState) -> Option<PatchSummary> {

@@ -19,6 +19,7 @@ mod operating_system;
 mod patch;
 mod preview;
 mod schedule;
+mod severity;
 mod vocabulary;
 mod window;
 
@@ -46,6 +47,7 @@ pub use operating_system::OperatingSystem;
 pub use patch::{InstancePatch, PatchState};
 pub use preview::{Decider, Explanation, Undated, Verdict, explain};
 pub use schedule::{Nth, Recurrence, Run, Schedule, Shift, TimeZoneName, Timetable, WeekDays};
+pub use severity::{ComplianceLevel, LevelCounts, NodeCompliance};
 pub use vocabulary::{catalogue_keys, listable_properties, suggest};
 pub use window::{
     Progress, RateLimit, TargetTerm, TaskCommand, TaskDraft, TaskExecution, TaskInvocation, Window, WindowDraft,

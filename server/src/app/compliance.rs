@@ -10,15 +10,17 @@ use crate::{
     Result,
     auth::{Action, Caller},
     domain::{
-        compliance::{Standing, Status, Tally, stand},
+        compliance::{LevelTally, Standing, Status, Tally, stand},
         name::Parent,
         page::Paging,
         readiness::StaleAfter,
     },
 };
 use jiff::Timestamp;
-use patchplane_rules::{BaselineId, InstanceId, Location, OperatingSystem, PatchGroupName, PatchSummary};
-use std::collections::BTreeMap;
+use patchplane_rules::{
+    BaselineId, ComplianceLevel, InstanceId, Location, NodeCompliance, OperatingSystem, PatchGroupName, PatchSummary,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// As many instances as are read at once while looking for those that a filter admits.
 const AT_ONCE: usize = 200;
@@ -32,6 +34,8 @@ pub struct ListInstanceCompliance {
     pub baseline: Option<BaselineId>,
     pub operating_system: Option<OperatingSystem>,
     pub status: Option<Status>,
+    /// With a patch at this level that does not comply.
+    pub severity: Option<ComplianceLevel>,
     pub stale_after: StaleAfter,
 }
 
@@ -62,6 +66,7 @@ pub struct ComplianceSummary {
     pub by_baseline: BTreeMap<String, Tally>,
     /// Empty where it is not known.
     pub by_system: BTreeMap<String, Tally>,
+    pub by_level: LevelTally,
     /// What managed instances reported.
     pub reports: Vec<PatchSummary>,
     pub observe_time: Timestamp,
@@ -74,9 +79,18 @@ impl App {
         who: &Caller,
         list: ListInstanceCompliance,
     ) -> Result<ListPage<Observed<InstanceCompliance>>> {
-        let ListInstanceCompliance { parent, paging, patch_group, baseline, operating_system, status, stale_after } =
-            list;
-        let filter = format!("{patch_group:?} {baseline:?} {operating_system:?} {status:?} {stale_after:?}");
+        let ListInstanceCompliance {
+            parent,
+            paging,
+            patch_group,
+            baseline,
+            operating_system,
+            status,
+            severity,
+            stale_after,
+        } = list;
+        let filter =
+            format!("{patch_group:?} {baseline:?} {operating_system:?} {status:?} {severity:?} {stale_after:?}");
         let query = Query { action: Action::ListInstanceCompliance, parent: &parent, filter };
         let admits = |row: &InstanceCompliance| {
             let judged_by = row.instance.summary.as_ref().map(|summary| summary.baseline_id.as_str());
@@ -86,7 +100,14 @@ impl App {
         };
         let (group, admits) = (patch_group.as_ref(), &admits);
         self.list(who, query, &paging, |location, room, inner| async move {
-            let ids = instance_ids(self.aws(&location)?, group).await?;
+            let aws = self.aws(&location)?;
+            let mut ids = instance_ids(aws, group).await?;
+            if let Some(level) = severity {
+                let reported = aws.patch_compliance().await?.into_iter();
+                let lacking = reported.filter(|node| node.non_compliant.of(level) > 0).map(|node| node.id);
+                let lacking: BTreeSet<InstanceId> = lacking.collect();
+                ids.retain(|id| lacking.contains(id));
+            }
             let rest = ids.into_iter().filter(|id| inner.as_ref().is_none_or(|after| id.as_str() > after.as_str()));
             let rest: Vec<InstanceId> = rest.collect();
             let mut items: Vec<Observed<InstanceCompliance>> = Vec::new();
@@ -116,8 +137,10 @@ impl App {
     pub async fn get_compliance_summary(&self, who: &Caller, asked: SummariseCompliance) -> Result<ComplianceSummary> {
         let SummariseCompliance { location, patch_group, stale_after } = asked;
         who.may(Action::GetComplianceSummary, &location)?;
-        let ids = instance_ids(self.aws(&location)?, patch_group.as_ref()).await?;
-        let ids: Vec<InstanceId> = ids.into_iter().collect();
+        let aws = self.aws(&location)?;
+        let ids: Vec<InstanceId> = instance_ids(aws, patch_group.as_ref()).await?.into_iter().collect();
+        let mut levels: BTreeMap<InstanceId, NodeCompliance> =
+            aws.patch_compliance().await?.into_iter().map(|node| (node.id.clone(), node)).collect();
         let mut summary = ComplianceSummary {
             patch_group,
             stale_after,
@@ -125,6 +148,7 @@ impl App {
             by_group: BTreeMap::new(),
             by_baseline: BTreeMap::new(),
             by_system: BTreeMap::new(),
+            by_level: LevelTally::default(),
             reports: Vec::new(),
             observe_time: self.clock.now(),
             location: location.clone(),
@@ -133,6 +157,9 @@ impl App {
             let InstanceCompliance { instance, standing } = row.value;
             let Standing { status, group, os } = standing;
             let report = instance.summary.filter(|_| status != Status::NotManaged);
+            if let Some(levels) = levels.remove(&instance.id).filter(|_| report.is_some()) {
+                summary.by_level.add(&levels);
+            }
             let judged_by = report.as_ref().map(|report| report.baseline_id.clone()).unwrap_or_default();
             let system = os.map(|os| os.to_string()).unwrap_or_default();
             summary.total.add(status, report.as_ref());

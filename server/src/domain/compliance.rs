@@ -5,7 +5,7 @@ use super::{
     readiness::StaleAfter,
 };
 use jiff::Timestamp;
-use patchplane_rules::{ManagedNode, OperatingSystem, PatchSummary, Sighting};
+use patchplane_rules::{LevelCounts, ManagedNode, NodeCompliance, OperatingSystem, PatchSummary, Sighting};
 use std::collections::BTreeMap;
 
 /// Where an instance stands; each is in exactly one of these.
@@ -43,6 +43,15 @@ pub struct Tally {
     pub with_other: usize,
 }
 
+/// Numbers by the level at which baselines have patches reported, stale reports included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelTally {
+    pub compliant_patches: LevelCounts,
+    pub non_compliant_patches: LevelCounts,
+    /// Each once, by its worst patch that does not comply.
+    pub non_compliant_instances: LevelCounts,
+}
+
 /// What an instance's last report says of it now.
 pub fn stand(seen: &Sighting, summary: Option<&PatchSummary>, stale_after: StaleAfter, now: Timestamp) -> Standing {
     let status = match summary {
@@ -57,6 +66,17 @@ pub fn stand(seen: &Sighting, summary: Option<&PatchSummary>, stale_after: Stale
         Membership::None | Membership::Ambiguous { .. } => None,
     };
     Standing { status, group, os: seen.node.as_ref().and_then(ManagedNode::operating_system) }
+}
+
+impl LevelTally {
+    pub fn add(&mut self, node: &NodeCompliance) {
+        self.compliant_patches += node.compliant;
+        self.non_compliant_patches += node.non_compliant;
+        // AWS's own OverallSeverity is left alone: its rule is not documented (S 8.3.5).
+        if let Some(worst) = node.non_compliant.worst() {
+            self.non_compliant_instances.add(worst, 1);
+        }
+    }
 }
 
 impl Tally {

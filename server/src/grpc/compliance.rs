@@ -10,14 +10,14 @@ use crate::{
         compliance::{ComplianceSummary, InstanceCompliance, ListInstanceCompliance, SummariseCompliance},
     },
     domain::{
-        compliance::{Standing, Status as Stands, Tally},
+        compliance::{LevelTally, Standing, Status as Stands, Tally},
         name::{BaselineName, InstanceName, Parent, parse_location},
         readiness::StaleAfter,
     },
     error::Error,
 };
 use patchplane_proto::v1 as pb;
-use patchplane_rules::{Invalid, Location, OperatingSystem, PatchGroupName};
+use patchplane_rules::{ComplianceLevel, Invalid, Location, OperatingSystem, PatchGroupName};
 use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
 
@@ -87,6 +87,7 @@ impl TryFrom<pb::ListInstanceComplianceRequest> for ListInstanceCompliance {
             operating_system,
             status: _,
             stale_after_days,
+            severity,
         } = request;
         Ok(Self {
             parent: Parent::parse("parent", &parent)?,
@@ -101,6 +102,10 @@ impl TryFrom<pb::ListInstanceComplianceRequest> for ListInstanceCompliance {
                 text => Some(OperatingSystem::parse(text)?),
             },
             status,
+            severity: match severity.as_str() {
+                "" => None,
+                text => Some(ComplianceLevel::parse("severity", text)?),
+            },
             stale_after: StaleAfter::parse("stale_after_days", stale_after_days)?,
         })
     }
@@ -163,6 +168,18 @@ impl From<Tally> for pb::ComplianceTally {
     }
 }
 
+fn by_severity(tally: &LevelTally) -> Vec<pb::ComplianceSeverity> {
+    let LevelTally { compliant_patches, non_compliant_patches, non_compliant_instances } = tally;
+    ComplianceLevel::all()
+        .map(|level| pb::ComplianceSeverity {
+            severity: level.as_str().to_owned(),
+            non_compliant_patch_count: count(non_compliant_patches.of(level)),
+            compliant_patch_count: count(compliant_patches.of(level)),
+            non_compliant_instance_count: count(non_compliant_instances.of(level)),
+        })
+        .collect()
+}
+
 impl From<ComplianceSummary> for pb::ComplianceSummary {
     fn from(summary: ComplianceSummary) -> Self {
         let ComplianceSummary {
@@ -173,6 +190,7 @@ impl From<ComplianceSummary> for pb::ComplianceSummary {
             by_group,
             by_baseline,
             by_system,
+            by_level,
             reports,
             observe_time,
         } = summary;
@@ -211,6 +229,7 @@ impl From<ComplianceSummary> for pb::ComplianceSummary {
             by_patch_group: parts(by_group),
             by_baseline: parts(by_baseline.into_iter().map(|(id, tally)| (baseline(&location, &id), tally)).collect()),
             by_operating_system: parts(by_system),
+            by_severity: by_severity(&by_level),
             stale_after_days: count(stale_after.days()),
             location: location.name(),
             observe_time: Some(time(observe_time)),

@@ -31,6 +31,9 @@ pub(crate) struct Report {
     /// List only instances that stand so.
     #[arg(long, value_enum)]
     status: Option<Standing>,
+    /// List only instances with a patch that does not comply at this level: CRITICAL … UNSPECIFIED.
+    #[arg(long, value_name = "LEVEL")]
+    severity: Option<String>,
     /// After how many days a report is stale, and neither compliant nor not.
     #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=365))]
     stale_after: u16,
@@ -83,6 +86,7 @@ impl Report {
             operating_system: self.os.unwrap_or_default(),
             status: self.status.map_or(Status::Unspecified, Status::from).into(),
             stale_after_days,
+            severity: self.severity.unwrap_or_default(),
             ..Default::default()
         };
         let Listing { items, unreachable } = Listing::collect(client.list_instance_compliance(request)).await?;
