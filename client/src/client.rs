@@ -4,7 +4,7 @@ use crate::{
     Error, Result, Retry,
     api::{
         self, baseline_service_client::BaselineServiceClient, compliance_service_client::ComplianceServiceClient,
-        instance_service_client::InstanceServiceClient,
+        freeze_service_client::FreezeServiceClient, instance_service_client::InstanceServiceClient,
         maintenance_window_service_client::MaintenanceWindowServiceClient,
         patch_group_service_client::PatchGroupServiceClient,
         patch_operation_service_client::PatchOperationServiceClient,
@@ -104,6 +104,11 @@ impl Client {
     pub fn patch_schedules(&self) -> PatchScheduleServiceClient<Channel> {
         PatchScheduleServiceClient::new(self.channel.clone())
     }
+
+    /// The bare stub of FreezeService: no retries, no deadline.
+    pub fn freezes(&self) -> FreezeServiceClient<Channel> {
+        FreezeServiceClient::new(self.channel.clone())
+    }
 }
 
 /// Writes one method for each unary call: with deadline and retries, and for mutations with a `request_id`.
@@ -164,6 +169,12 @@ calls! {
     patch_operations: create_patch_operation(CreatePatchOperationRequest) -> CreatePatchOperationResponse, mutation;
     patch_operations: get_patch_operation(GetPatchOperationRequest) -> GetPatchOperationResponse, read;
     patch_operations: wait_patch_operation(WaitPatchOperationRequest) -> WaitPatchOperationResponse, wait;
+    patch_operations: cancel_patch_operation(CancelPatchOperationRequest) -> CancelPatchOperationResponse, mutation;
+    patch_operations: pause_patch_operation(PausePatchOperationRequest) -> PausePatchOperationResponse, mutation;
+    patch_operations: resume_patch_operation(ResumePatchOperationRequest) -> ResumePatchOperationResponse, mutation;
+    patch_operations: retry_patch_operation(RetryPatchOperationRequest) -> RetryPatchOperationResponse, mutation;
+    freezes: create_freeze(CreateFreezeRequest) -> CreateFreezeResponse, mutation;
+    freezes: delete_freeze(DeleteFreezeRequest) -> DeleteFreezeResponse, mutation;
     patch_operations: get_step_output(GetStepOutputRequest) -> GetStepOutputResponse, read;
     maintenance_windows: get_maintenance_window(GetMaintenanceWindowRequest) -> GetMaintenanceWindowResponse, read;
     maintenance_windows: get_execution(GetExecutionRequest) -> GetExecutionResponse, read;
@@ -204,6 +215,9 @@ pages! {
     patch_operations: list_patch_operations as operations_page(ListPatchOperationsRequest) -> ListPatchOperationsResponse;
     patch_operations: list_patch_operation_targets as targets_page(ListPatchOperationTargetsRequest)
         -> ListPatchOperationTargetsResponse;
+    patch_operations: list_patch_operation_events as events_page(ListPatchOperationEventsRequest)
+        -> ListPatchOperationEventsResponse;
+    freezes: list_freezes as freezes_page(ListFreezesRequest) -> ListFreezesResponse;
     maintenance_windows: list_maintenance_windows as windows_page(ListMaintenanceWindowsRequest)
         -> ListMaintenanceWindowsResponse;
     maintenance_windows: list_executions as executions_page(ListExecutionsRequest) -> ListExecutionsResponse;

@@ -50,7 +50,7 @@ impl Followed {
 
 /// Whether an operation has come to its end.
 pub fn has_ended(operation: &PatchOperation) -> bool {
-    matches!(operation.state(), State::Succeeded | State::CompletedWithFailures | State::Failed)
+    matches!(operation.state(), State::Succeeded | State::CompletedWithFailures | State::Failed | State::Cancelled)
 }
 
 impl Client {

@@ -102,6 +102,10 @@ lists! {
     list_instance_patches(ListInstancePatchesRequest) -> InstancePatch by patches_page.patches;
     /// Lists an operation's targets by instance id.
     list_patch_operation_targets(ListPatchOperationTargetsRequest) -> PatchOperationTarget by targets_page.targets;
+    /// Lists all that happened to an operation and its targets, oldest first.
+    list_patch_operation_events(ListPatchOperationEventsRequest) -> PatchOperationEvent by events_page.events;
+    /// Lists freezes, oldest first.
+    list_freezes(ListFreezesRequest) -> Freeze by freezes_page.freezes;
     /// Lists maintenance windows, without targets and tasks; `parent` may use `-`.
     list_maintenance_windows(ListMaintenanceWindowsRequest) -> MaintenanceWindow by windows_page.maintenance_windows, unreachable;
     /// Lists the runs of a maintenance window, newest first.

@@ -45,6 +45,14 @@ pub enum Action {
     ScanInstances,
     InstallPatches,
     ReadPatchOperations,
+    /// Cancelling what has not begun, pausing, resuming.
+    ControlPatchOperations,
+    /// Cancelling also what runs on instances.
+    InterruptPatchOperations,
+    ReadFreezes,
+    ManageFreezes,
+    /// Sending commands although a freeze forbids it.
+    OverrideFreezes,
     ReadStepOutput,
     ReadMaintenanceWindows,
     ReadPatchSchedules,
@@ -130,6 +138,11 @@ impl Action {
             Self::ScanInstances => "scan",
             Self::InstallPatches => "install patches",
             Self::ReadPatchOperations => "read patch operations",
+            Self::ControlPatchOperations => "cancel, pause or resume patch operations",
+            Self::InterruptPatchOperations => "interrupt running installations",
+            Self::ReadFreezes => "read freezes",
+            Self::ManageFreezes => "create or delete freezes",
+            Self::OverrideFreezes => "override freezes",
             Self::ReadStepOutput => "read step output",
             Self::ReadMaintenanceWindows => "read maintenance windows",
             Self::ReadPatchSchedules => "read patch schedules",

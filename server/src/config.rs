@@ -1,9 +1,10 @@
 //! Configuration: one typed tree from a TOML file. Unknown keys are refused with the nearest known one.
 
+use crate::operation::Settings;
 use patchplane_aws::Credentials;
 use patchplane_rules::{AccountId, Location, OperatingSystem, Region};
 use serde::Deserialize;
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 /// What `serve --config` needs to know.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +23,33 @@ pub struct Config {
     /// Advisory files that tell when patches came out, for previews of baselines.
     #[serde(default)]
     pub advisory_feeds: Vec<AdvisoryFeed>,
+    /// How commands are sent. Unset means the defaults.
+    #[serde(default)]
+    pub dispatch: DispatchConfig,
+}
+
+/// How commands are sent, and by which of several servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DispatchConfig {
+    /// What follows when a command is proven never to have reached AWS. Unset means `proven`.
+    #[serde(default)]
+    pub resend: Resend,
+    /// For how long a server has an operation to itself, in seconds: 10 to 600. When it dies, another one on the same store
+    /// goes on after that time. Unset means 60.
+    #[serde(default)]
+    pub lease_seconds: Option<u32>,
+}
+
+/// What follows a proof that a command never reached AWS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resend {
+    /// Another one is sent.
+    #[default]
+    Proven,
+    /// Its targets end UNKNOWN, and a person decides.
+    Never,
 }
 
 /// A file of advisories: `updateinfo.xml` as yum and dnf have it, or OSV's JSON. It is read anew for each preview.
@@ -75,6 +103,9 @@ impl Config {
             OperatingSystem::parse(feed.operating_system.as_str())
                 .map_err(|invalid| ConfigError(format!("advisory_feeds[{i}].{invalid}")))?;
         }
+        if config.dispatch.lease_seconds.is_some_and(|seconds| !(10..=600).contains(&seconds)) {
+            return Err(ConfigError("dispatch.lease_seconds must be 10 to 600".into()));
+        }
         let mut seen = BTreeMap::new();
         for (i, location) in config.locations.iter().enumerate() {
             if location.external_id.is_some() && location.role_arn.is_none() {
@@ -88,6 +119,16 @@ impl Config {
             }
         }
         Ok(config)
+    }
+}
+
+impl DispatchConfig {
+    pub fn settings(&self) -> Settings {
+        let defaults = Settings::default();
+        Settings {
+            lease: self.lease_seconds.map_or(defaults.lease, |seconds| Duration::from_secs(seconds.into())),
+            never_resend: self.resend == Resend::Never,
+        }
     }
 }
 

@@ -119,7 +119,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let (clock, locations) = server::connect(&config).await?;
     let store = server::open_store(options.store.as_ref().unwrap_or(&config.store)).await?;
     let feeds = config.advisory_feeds.clone();
-    let server = Server::start_with(clock, locations, store, feeds).await?;
+    let server = Server::start_with(clock, locations, store, feeds, config.dispatch.settings()).await?;
     tracing::info!(address = %listener.local_addr()?, locations = config.locations.len(), "serving");
     server.serve(listener, stopped()).await
 }

@@ -4,6 +4,7 @@ use crate::{
     app::App,
     config::{AdvisoryFeed, Config},
     grpc,
+    operation::Settings,
     store::Store,
 };
 use patchplane_aws::{Access, Aws, Clock};
@@ -26,17 +27,18 @@ pub struct Server {
 impl Server {
     /// Puts a server together and takes up unfinished operations.
     pub async fn start(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> anyhow::Result<Self> {
-        Self::start_with(clock, locations, store, Vec::new()).await
+        Self::start_with(clock, locations, store, Vec::new(), Settings::default()).await
     }
 
-    /// The same, with advisory files for previews of baselines.
+    /// The same, with advisory files for previews of baselines, and the engine's settings.
     pub async fn start_with(
         clock: Clock,
         locations: BTreeMap<Location, Aws>,
         store: Store,
         feeds: Vec<AdvisoryFeed>,
+        settings: Settings,
     ) -> anyhow::Result<Self> {
-        let app = Arc::new(App::new(clock, locations, store)?.with_advisory_feeds(feeds));
+        let app = Arc::new(App::new(clock, locations, store, settings)?.with_advisory_feeds(feeds));
         let (routes, health) = grpc::routes(Arc::clone(&app))?;
         // Behind a pointer of no particular type: many layers of calls are more than the compiler looks through.
         let recovery: Pin<Box<dyn Future<Output = crate::Result<()>> + Send>> = Box::pin({
@@ -83,7 +85,10 @@ impl Server {
         if tokio::time::timeout(DRAIN, serving).await.is_err() {
             tracing::warn!("some calls did not finish in time");
         }
-        app.engine().stop();
+        // Others need not wait for the end of our claims.
+        if let Err(error) = app.engine().release().await {
+            tracing::warn!(%error, "the claims on operations last until their time is over");
+        }
         app.store().close().await;
         Ok(())
     }

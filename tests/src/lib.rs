@@ -9,10 +9,11 @@ use patchplane_aws::Aws;
 use patchplane_client::{
     Client,
     api::{
-        ApprovalRule, AttachBaselineRequest, Baseline, CreateBaselineRequest, CreatePatchOperationRequest,
-        GetPatchOperationRequest, InstanceLimit, ListPatchOperationTargetsRequest, PatchFilter, PatchGroup,
-        PatchOperation, PatchOperationTarget, Rollout, TargetSelection,
+        ApprovalRule, AttachBaselineRequest, Baseline, CreateBaselineRequest, CreateFreezeRequest,
+        CreatePatchOperationRequest, Freeze, GetPatchOperationRequest, InstanceLimit, ListPatchOperationTargetsRequest,
+        PatchFilter, PatchGroup, PatchOperation, PatchOperationTarget, Rollout, TargetSelection,
         approval_rule::Approval,
+        freeze::{Scope, scope::Selector},
         instance_limit::Amount,
         patch_operation::{Kind, RebootOption},
     },
@@ -20,6 +21,7 @@ use patchplane_client::{
 use patchplane_rules::Location;
 use patchplane_server::{
     config::AdvisoryFeed,
+    operation::Settings,
     server::{Server, simulated},
     store::{CrashPoint, Store},
 };
@@ -117,7 +119,7 @@ impl World {
     ) -> Self {
         let store = Store::open(&store_path, crash).await.unwrap();
         let (clock, locations): (_, BTreeMap<Location, Aws>) = simulated::connect(&simulation).await.unwrap();
-        let server = Server::start_with(clock, locations, store, feeds).await.unwrap();
+        let server = Server::start_with(clock, locations, store, feeds, Settings::default()).await.unwrap();
         let (channel, connection) = pipe(&server).await;
         let (client, faulty) = (Client::from_channel(channel), AtomicBool::new(false));
         Self { client, simulation, server, connection, store_path, folder, faulty }
@@ -294,6 +296,19 @@ pub fn install_by(group: &str, concurrency: Amount) -> CreatePatchOperationReque
         rollout: Some(Rollout { concurrency: Some(InstanceLimit { amount: Some(concurrency) }), max_failures: None }),
         ..PatchOperation::default()
     })
+}
+
+/// A request to freeze a group everywhere, from now on.
+pub fn freeze(group: &str) -> CreateFreezeRequest {
+    let selector = Some(Selector::PatchGroup(group.to_owned()));
+    CreateFreezeRequest {
+        freeze: Some(Freeze {
+            scope: Some(Scope { location: String::new(), selector }),
+            reason: "stock-taking".to_owned(),
+            ..Freeze::default()
+        }),
+        ..CreateFreezeRequest::default()
+    }
 }
 
 /// An Amazon Linux 2 baseline that approves security patches of these severities, so many days after their release.

@@ -7,14 +7,15 @@ use futures::TryStreamExt as _;
 use patchplane_client::{
     Listing,
     api::{
-        AddInstancesRequest, CreateBaselineRequest, CreatePatchScheduleRequest, DeleteBaselineRequest,
-        ListAvailablePatchesRequest, ListExecutionsRequest, ListPatchOperationsRequest, ListPatchPropertiesRequest,
-        PatchFilter, PatchSchedule, PreviewBaselineRequest, PreviewScheduleRequest, Recurrence, TimeOfDay,
-        UpdateBaselineRequest, UpdatePatchScheduleRequest, patch_operation, patch_schedule,
-        preview_baseline_request::Subject, recurrence,
+        AddInstancesRequest, CancelPatchOperationRequest, CreateBaselineRequest, CreatePatchScheduleRequest,
+        DeleteBaselineRequest, DeleteFreezeRequest, ListAvailablePatchesRequest, ListExecutionsRequest,
+        ListFreezesRequest, ListPatchOperationsRequest, ListPatchPropertiesRequest, PatchFilter, PatchSchedule,
+        PausePatchOperationRequest, PreviewBaselineRequest, PreviewScheduleRequest, Recurrence,
+        ResumePatchOperationRequest, RetryPatchOperationRequest, TimeOfDay, UpdateBaselineRequest,
+        UpdatePatchScheduleRequest, patch_operation, patch_schedule, preview_baseline_request::Subject, recurrence,
     },
 };
-use patchplane_tests::{PARENT, World, baseline, install};
+use patchplane_tests::{PARENT, World, baseline, freeze, install};
 use prost::Message as _;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
@@ -159,9 +160,10 @@ impl Generator {
             }
             ("GetMaintenanceWindow" | "ListExecutions", _) => "/maintenanceWindows/",
             ("GetExecution", _) => "/executions/",
-            ("GetPatchOperation" | "WatchPatchOperation" | "WaitPatchOperation" | "ListPatchOperationTargets", _) => {
-                "/patchOperations/"
-            }
+            ("GetPatchOperation" | "WatchPatchOperation" | "WaitPatchOperation" | "ListPatchOperationTargets", _)
+            | ("ListPatchOperationEvents" | "CancelPatchOperation" | "PausePatchOperation", _)
+            | ("ResumePatchOperation" | "RetryPatchOperation", _) => "/patchOperations/",
+            ("DeleteFreeze", _) => "freezes/",
             _ => "accounts/",
         }
     }
@@ -229,6 +231,11 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
     // One that goes on, besides the one that has ended.
     let running = world.client.create_patch_operation(install("web")).await.unwrap().patch_operation.unwrap().name;
     world.settle().await;
+    // One that has ended, and left something to try again.
+    let failing = world.account().add_nodes(1).in_group("failing").missing_patches(1).install_fails().create();
+    let failed = world.client.create_patch_operation(install("failing")).await.unwrap().patch_operation.unwrap();
+    let failed = world.finish(&failed.name).await.name;
+    let freeze = world.client.create_freeze(freeze("nowhere")).await.unwrap().freeze.unwrap().name;
     let schedule = world.client.create_patch_schedule(nightly()).await.unwrap().patch_schedule.unwrap();
     // It has run once.
     for _ in 0..24 * 6 {
@@ -239,7 +246,8 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
     let request = ListExecutionsRequest { parent, ..Default::default() };
     let executions: Vec<_> = world.client.list_executions(request).try_collect().await.unwrap();
     let own = world.own_baseline("own", &["Critical"]).await.name;
-    let known_right = right_baselines(&own);
+    let mut known_right = right_baselines(&own);
+    known_right.extend(right_controls(&world, &failed).await);
     let known = [
         schedule.name.clone(),
         format!("{PARENT}/patchSchedules/mw-00000000000000000"),
@@ -271,6 +279,10 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
         format!("{PARENT}/instances/mi-00000000000000000"),
         operation.clone(),
         running.clone(),
+        failed.clone(),
+        format!("{PARENT}/instances/{}", failing[0]),
+        freeze.clone(),
+        "freezes/01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
         format!("{operation}/targets/{}/steps/PatchLinux", nodes[0]),
         format!("{operation}/targets/{}/steps/Nothing", nodes[0]),
         format!("{PARENT}/patchOperations/01ARZ3NDEKTSV4RRFFQ69G5FAV"),
@@ -351,6 +363,11 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
         println!("{method}: {codes:?}");
         assert!(codes.contains_key("Ok"), "{method}: no message got through: {codes:?}");
     }
+    // Nobody waits for the ends of random freezes.
+    let freezes: Vec<_> = world.client.list_freezes(ListFreezesRequest::default()).try_collect().await.unwrap();
+    for freeze in freezes {
+        world.client.delete_freeze(DeleteFreezeRequest { name: freeze.name, ..Default::default() }).await.unwrap();
+    }
     // Whatever was started ends, and says how, also where many operations want the same nodes.
     let everywhere = ListPatchOperationsRequest { parent: "accounts/-/regions/-".to_owned(), ..Default::default() };
     let started = Listing::collect(world.client.list_patch_operations(everywhere)).await.unwrap().items;
@@ -394,6 +411,28 @@ fn nightly() -> CreatePatchScheduleRequest {
 }
 
 /// Right requests for methods that random ones hardly ever are right for.
+/// A right request of each method that asks something of an operation, with one that goes on for each.
+async fn right_controls(world: &World, failed: &str) -> BTreeMap<&'static str, Vec<u8>> {
+    world.account().add_nodes(1).in_group("waiting").create();
+    world.client.create_freeze(freeze("waiting")).await.unwrap();
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        let created = world.client.create_patch_operation(install("waiting")).await.unwrap();
+        names.push(created.patch_operation.unwrap().name);
+    }
+    let [cancel, pause, resume] = names.try_into().unwrap();
+    BTreeMap::from([
+        ("CancelPatchOperation", CancelPatchOperationRequest { name: cancel, ..Default::default() }.encode_to_vec()),
+        ("PausePatchOperation", PausePatchOperationRequest { name: pause, ..Default::default() }.encode_to_vec()),
+        ("ResumePatchOperation", ResumePatchOperationRequest { name: resume, ..Default::default() }.encode_to_vec()),
+        (
+            "RetryPatchOperation",
+            RetryPatchOperationRequest { name: failed.to_owned(), ..Default::default() }.encode_to_vec(),
+        ),
+        ("CreateFreeze", freeze("nowhere").encode_to_vec()),
+    ])
+}
+
 fn right_baselines(own: &str) -> BTreeMap<&'static str, Vec<u8>> {
     let mut known = baseline("fuzzed", &["Critical"], 7);
     let create = CreateBaselineRequest {

@@ -8,7 +8,8 @@ use patchplane_server::{
         control::{Cancel, CancelMode, Control},
         freeze::{Freeze, FreezeScope},
         operation::{
-            InstanceLimit, Kind, Operation, OperationId, Origin, Spec, State, Target, TargetSelection, TargetState,
+            InstanceLimit, Kind, OnBusy, Operation, OperationId, Origin, Spec, State, Target, TargetSelection,
+            TargetState,
         },
     },
     store::{Claim, CrashPoint, Error, Store},
@@ -90,18 +91,22 @@ fn operation(n: u64) -> Operation {
             max_failures: InstanceLimit::Percent(5),
             max_duration: Spec::DEFAULT_MAX_DURATION,
             max_targets: 500,
+            on_busy: OnBusy::Wait,
+            override_freeze: false,
             note: "héllo 'quoted' \u{0} ?".to_owned(),
         },
         state: State::Running,
         reason: String::new(),
         explanation: "begun".into(),
         snapshot_id: "11111111-2222-3333-4444-555555555555".into(),
+        snapshot_time: None,
         creator: "local:0".into(),
         create_time: now(),
         update_time: now(),
         end_time: None,
         deadline: now() + Spec::DEFAULT_MAX_DURATION,
         origin: Origin::Patchplane,
+        retry_of: None,
     }
 }
 
@@ -114,7 +119,7 @@ async fn put(store: &Store, operation: &Operation, targets: &[Target]) {
 
 fn cancelled() -> Control {
     let cancel = Cancel { mode: CancelMode::StopNew, at: now(), by: "local:0".into(), note: String::new() };
-    Control { cancel: Some(cancel), pause: None }
+    Control { cancel: Some(cancel), ..Control::default() }
 }
 
 async fn a_crash_point_keeps_or_loses_the_commit_and_then_nothing_works(db: Db) {

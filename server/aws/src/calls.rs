@@ -67,6 +67,7 @@ table! {
     DESCRIBE_INSTANCE_PATCHES: "DescribeInstancePatches", "ssm:DescribeInstancePatches", Read, "compliance";
     LIST_RESOURCE_COMPLIANCE: "ListResourceComplianceSummaries", "ssm:ListResourceComplianceSummaries", Read, "compliance";
     SEND_COMMAND: "SendCommand", "ssm:SendCommand", Mutation, "operations";
+    CANCEL_COMMAND: "CancelCommand", "ssm:CancelCommand", Mutation, "operations";
     LIST_COMMANDS: "ListCommands", "ssm:ListCommands", Read, "operations";
     LIST_COMMAND_INVOCATIONS: "ListCommandInvocations", "ssm:ListCommandInvocations", Read, "operations";
     GET_COMMAND_INVOCATION: "GetCommandInvocation", "ssm:GetCommandInvocation", Read, "operations";

@@ -2,7 +2,7 @@
 
 use crate::{
     Aws, ErrorKind, Page, PageOf, Result,
-    calls::{GET_COMMAND_INVOCATION, LIST_COMMAND_INVOCATIONS, LIST_COMMANDS},
+    calls::{CANCEL_COMMAND, GET_COMMAND_INVOCATION, LIST_COMMAND_INVOCATIONS, LIST_COMMANDS},
     page, values,
 };
 use aws_sdk_ssm::{operation::get_command_invocation::GetCommandInvocationOutput, types};
@@ -19,7 +19,7 @@ const SKIPPED: &str = "Step execution skipped due to";
 const TRUNCATED: &str = "--output truncated--";
 
 /// A patch command, ours or anybody's, as AWS lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandRecord {
     pub command_id: String,
     pub comment: String,
@@ -130,7 +130,7 @@ impl Aws {
             |key, value: String| LIST_COMMANDS.built(types::CommandFilter::builder().key(key).value(value).build());
         let filters = vec![
             filter(types::CommandFilterKey::DocumentName, document.to_owned())?,
-            filter(types::CommandFilterKey::InvokedAfter, since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())?,
+            filter(types::CommandFilterKey::InvokedAfter, invoked(since))?,
         ];
         page::all(&LIST_COMMANDS, async |page: Page| {
             let request = self.ssm().list_commands().set_filters(Some(filters.clone()));
@@ -151,6 +151,30 @@ impl Aws {
             Ok(PageOf::new(answer.command_invocations().iter().filter_map(invocation).collect(), answer.next_token))
         })
         .await
+    }
+
+    /// The commands that reached this node since then, whatever their document: id and comment of each.
+    pub async fn commands_on(&self, instance_id: &InstanceId, since: Timestamp) -> Result<Vec<(String, String)>> {
+        let filter = types::CommandFilter::builder().key(types::CommandFilterKey::InvokedAfter);
+        let filter = LIST_COMMAND_INVOCATIONS.built(filter.value(invoked(since)).build())?;
+        page::all(&LIST_COMMAND_INVOCATIONS, async |page: Page| {
+            let request = self.ssm().list_command_invocations().instance_id(instance_id.as_str());
+            let request = request.filters(filter.clone());
+            let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
+            let answer = LIST_COMMAND_INVOCATIONS.check(request.send().await)?;
+            let rows = answer.command_invocations().iter();
+            let rows = rows.map(|row| (values::text(row.command_id()), values::text(row.comment()))).collect();
+            Ok(PageOf::new(rows, answer.next_token))
+        })
+        .await
+    }
+
+    /// Asks AWS to cancel a command on these nodes. Only an attempt: what runs may still end by itself (S 6.4); harmless to
+    /// repeat.
+    pub async fn cancel_command(&self, command_id: &str, instance_ids: &[InstanceId]) -> Result<()> {
+        let ids = instance_ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let request = self.ssm().cancel_command().command_id(command_id).set_instance_ids(Some(ids));
+        CANCEL_COMMAND.check(request.send().await).map(|_| ())
     }
 
     /// `NotYet`: no such invocation, or not visible yet. `Invalid` (InvalidPluginName): no such step.
@@ -181,6 +205,13 @@ impl InvocationStatus {
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Success | Self::Cancelled | Self::TimedOut | Self::Failed)
     }
+}
+
+// === to the SDK ===
+
+/// A time as the filters of commands take it (S 6.3.9).
+fn invoked(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 // === from the SDK ===

@@ -5,6 +5,7 @@ pub mod baseline_changes;
 pub mod baselines;
 pub mod compliance;
 pub mod default_baselines;
+pub mod freezes;
 pub mod instances;
 mod locations;
 pub mod maintenance_windows;
@@ -16,8 +17,14 @@ pub mod preview;
 pub mod readiness;
 mod seal;
 pub mod watch;
+pub mod watch_all;
 
-use crate::{Error, Result, config::AdvisoryFeed, operation::Engine, store::Store};
+use crate::{
+    Error, Result,
+    config::AdvisoryFeed,
+    operation::{Engine, Settings},
+    store::Store,
+};
 use patchplane_aws::{Aws, Clock};
 use patchplane_rules::Location;
 use std::{
@@ -44,10 +51,10 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> Result<Self> {
+    pub fn new(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store, settings: Settings) -> Result<Self> {
         let sealer = seal::Sealer::new(store.seal_key())
             .ok_or_else(|| Error::Internal("the store's seal key cannot be used".into()))?;
-        let engine = Engine::new(clock.clone(), locations.clone(), store.clone());
+        let engine = Engine::new(clock.clone(), locations.clone(), store.clone(), settings);
         Ok(Self {
             clock,
             locations,

@@ -1,5 +1,8 @@
 //! Patch operations: starting them and reading them. The engine does the rest.
 
+pub mod control;
+pub mod retry;
+
 use super::{
     App,
     locations::{Chunk, ListPage, Query, Unreachable, slice},
@@ -10,8 +13,9 @@ use crate::{
     auth::{Action, Caller},
     domain::{
         control::Control,
+        event::Event,
         name::{OperationName, Parent, StepName},
-        operation::{Kind, Operation, OperationId, Origin, OriginKind, Spec, State, Step, Target, TargetCounts},
+        operation::{Operation, OperationId, Origin, OriginKind, Spec, State, Step, Target, TargetCounts},
         page::Paging,
         plan::Plan,
         request::Mutation,
@@ -40,6 +44,7 @@ const SEEN_LATELY: SignedDuration = SignedDuration::from_mins(1);
 pub struct NewPatchOperation {
     pub location: Location,
     pub spec: Spec,
+    pub retry_of: Option<OperationId>,
     pub mutation: Mutation,
 }
 
@@ -59,7 +64,7 @@ pub struct ListPatchOperations {
     pub paging: Paging,
 }
 
-/// A question for the targets of one operation.
+/// A question for the targets, or the events, of one operation.
 pub struct ListTargets {
     pub operation: OperationName,
     pub paging: Paging,
@@ -77,11 +82,10 @@ impl App {
     /// Starts an operation, or finds the one already started under the same request id.
     #[tracing::instrument(name = "app.create_patch_operation", skip_all, fields(location = %new.location))]
     pub async fn create_patch_operation(&self, who: &Caller, new: NewPatchOperation) -> Result<Created> {
-        let action = match new.spec.kind {
-            Kind::Scan => Action::ScanInstances,
-            Kind::Install => Action::InstallPatches,
-        };
-        who.may(action, &new.location)?;
+        who.may(new.action(), &new.location)?;
+        if new.spec.override_freeze {
+            who.may(Action::OverrideFreezes, &new.location)?;
+        }
         self.aws(&new.location)?;
         if new.mutation.validate_only {
             let now = self.clock.now();
@@ -90,9 +94,9 @@ impl App {
             let listed = listed(self.operation(who, &new, State::Running, now), &targets);
             return Ok(Created { listed, plan, replayed: false, exists: false });
         }
-        match self.begin(who, "CreatePatchOperation", &new.mutation).await? {
+        match self.begin(who, new.method(), &new.mutation).await? {
             Begun::Go(progress) => self.submit(who, new, progress).await,
-            Begun::Replay(_) => self.replay(who, &new.mutation).await,
+            Begun::Replay(_) => self.replay(who, new.method(), &new.mutation).await,
         }
     }
 
@@ -109,20 +113,27 @@ impl App {
         }
         let now = self.clock.now();
         let operation = self.operation(who, &new, state, now);
-        let name = OperationName { location: new.location, id: operation.id };
+        let name = OperationName { location: new.location.clone(), id: operation.id };
 
         // The operation and the answer to its request id are there together, or not at all.
         let mut tx = self.store.begin().await?;
         let first = tx.put_request(progress.key(), &new.mutation.fingerprint, Some(&name.to_string()), now).await?;
         if !first {
             drop(tx);
-            return self.replay(who, &new.mutation).await;
+            return self.replay(who, new.method(), &new.mutation).await;
         }
         tx.put_operation(&operation).await?;
         tx.put_targets(operation.id, &targets).await?;
+        let (owner, lease) = self.engine.claimant();
+        let claim = tx.claim(operation.id, owner, lease).await?;
         tx.commit().await?;
         tracing::info!(operation.id = %operation.id, targets = plan.target_count, "operation accepted");
-        self.engine.start(operation.id);
+        if new.spec.override_freeze {
+            tracing::warn!(operation.id = %operation.id, by = %who.principal, "freezes are overridden");
+        }
+        if let Some(claim) = claim {
+            self.engine.start(claim);
+        }
         Ok(Created { listed: listed(operation, &targets), plan, replayed: false, exists: true })
     }
 
@@ -133,12 +144,8 @@ impl App {
         Ok(plan)
     }
 
-    async fn replay(&self, who: &Caller, mutation: &Mutation) -> Result<Created> {
-        let key = crate::store::RequestKey {
-            principal: who.principal.to_string(),
-            method: "CreatePatchOperation",
-            id: mutation.request_id,
-        };
+    async fn replay(&self, who: &Caller, method: &'static str, mutation: &Mutation) -> Result<Created> {
+        let key = crate::store::RequestKey { principal: who.principal.to_string(), method, id: mutation.request_id };
         let record = self.store.request(&key).await?;
         let record = record.ok_or_else(|| Error::Internal("a request that was there is gone".into()))?;
         if record.fingerprint != mutation.fingerprint {
@@ -162,12 +169,14 @@ impl App {
                 _ => "commands are sent and followed".into(),
             },
             snapshot_id: Uuid::new_v4().to_string(),
+            snapshot_time: None,
             creator: who.principal.to_string(),
             create_time: now,
             update_time: now,
             end_time: None,
             deadline: now.checked_add(new.spec.max_duration).unwrap_or(Timestamp::MAX),
             origin: Origin::Patchplane,
+            retry_of: new.retry_of,
         }
     }
 
@@ -257,6 +266,33 @@ impl App {
             let after: Option<InstanceId> = inner.and_then(|id| id.parse().ok());
             let rows = self.store.targets_after(id, after.as_ref(), room + 1).await?;
             Ok(slice(rows, room, None, |target| target.instance_id.to_string()))
+        })
+        .await
+    }
+
+    /// All that happened to an operation, oldest first.
+    #[tracing::instrument(name = "app.list_events", skip_all, fields(operation = %list.operation))]
+    pub async fn list_events(&self, who: &Caller, list: ListTargets) -> Result<ListPage<Event>> {
+        let ListTargets { operation, paging } = list;
+        who.may(Action::ReadPatchOperations, &operation.location)?;
+        self.listed(&operation).await?;
+        let parent = Parent {
+            account: Some(operation.location.account.clone()),
+            region: Some(operation.location.region.clone()),
+        };
+        let query =
+            Query { action: Action::ReadPatchOperations, parent: &parent, filter: format!("events of {operation}") };
+        let id = operation.id;
+        self.list(who, query, &paging, |_, room, inner| async move {
+            let after = inner.and_then(|at| {
+                let (revision, seq) = at.split_once('.')?;
+                Some((revision.parse().ok()?, seq.parse().ok()?))
+            });
+            let mut items = self.store.events_after(id, after, room + 1).await?;
+            let more = items.len() > room;
+            items.truncate(room);
+            let next = items.last().filter(|_| more).map(|last| format!("{}.{}", last.revision, last.seq));
+            Ok(Chunk { items, next })
         })
         .await
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 /// The most targets in one message.
 const CHUNK: usize = 200;
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// One message of a watch, and where to resume after it.
 pub struct Watched {
@@ -119,6 +119,10 @@ impl Watch {
         }
         let changes =
             changes.ok_or_else(|| Error::not_found("patch operation", "PATCH_OPERATION_NOT_FOUND", &self.name))?;
+        if self.seen.is_some_and(|seen| seen > changes.revision) {
+            // The store was brought back from an earlier time.
+            return Err(Error::ResumeToken);
+        }
         self.ended = changes.listed.operation.state.is_terminal();
         let first = self.seen.is_none();
         self.seen = Some(changes.revision);

@@ -10,6 +10,9 @@ pub struct Control {
     pub cancel: Option<Cancel>,
     #[serde(default)]
     pub pause: Option<Pause>,
+    /// When a new snapshot of the baselines was asked for.
+    #[serde(default)]
+    pub renew_snapshot: Option<Timestamp>,
 }
 
 /// Nothing more is to be started; there is no way back.
@@ -39,4 +42,13 @@ pub struct Pause {
     /// A stable code, or empty.
     pub reason: String,
     pub note: String,
+}
+
+impl CancelMode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StopNew => "STOP_NEW",
+            Self::InterruptRunning => "INTERRUPT_RUNNING",
+        }
+    }
 }

@@ -6,6 +6,7 @@ use patchplane_rules::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::fmt;
+use ulid::Ulid;
 
 use super::operation::OperationId;
 
@@ -45,6 +46,10 @@ pub struct OperationName {
     pub location: Location,
     pub id: OperationId,
 }
+
+/// A freeze is of the whole installation: `freezes/{id}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreezeName(pub Ulid);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowName {
@@ -217,6 +222,15 @@ fn operation_id(field: &str, text: &str) -> Result<OperationId, Invalid> {
     text.parse().map_err(|invalid: Invalid| Invalid::new(field, invalid.rule))
 }
 
+impl FreezeName {
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let [id] = ids(field, text, ["freezes"])?;
+        let ulid = Ulid::from_string(id).ok().filter(|ulid| ulid.to_string() == id);
+        let rule = "must be freezes/{id}, the id being a ULID of 26 upper-case characters";
+        ulid.map(Self).ok_or_else(|| Invalid::new(field, rule))
+    }
+}
+
 impl OperationName {
     pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
         let [account, region, id] = ids(field, text, ["accounts", "regions", "patchOperations"])?;
@@ -247,6 +261,12 @@ impl fmt::Display for Parent {
         let account = self.account.as_ref().map_or("-", AccountId::as_str);
         let region = self.region.as_ref().map_or("-", Region::as_str);
         write!(f, "accounts/{account}/regions/{region}")
+    }
+}
+
+impl fmt::Display for FreezeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "freezes/{}", self.0)
     }
 }
 

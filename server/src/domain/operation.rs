@@ -70,7 +70,23 @@ pub struct Spec {
     pub max_failures: InstanceLimit,
     pub max_duration: SignedDuration,
     pub max_targets: usize,
+    /// What becomes of targets that another run works on.
+    #[serde(default)]
+    pub on_busy: OnBusy,
+    /// Commands are sent although a freeze forbids it; a right of its own.
+    #[serde(default)]
+    pub override_freeze: bool,
     pub note: String,
+}
+
+/// What becomes of a target that another run works on when it is its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnBusy {
+    /// It waits, until too little time is left.
+    #[default]
+    Wait,
+    Skip,
+    Fail,
 }
 
 /// The union of what is named, less the exclusions; never empty.
@@ -95,9 +111,11 @@ pub enum State {
     Resolving,
     Running,
     Verifying,
+    Cancelling,
     Succeeded,
     CompletedWithFailures,
     Failed,
+    Cancelled,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +129,9 @@ pub struct Operation {
     pub explanation: String,
     /// One for all commands of the operation: it freezes the baselines' content for three days (S 7.1.2).
     pub snapshot_id: String,
+    /// When that snapshot was chosen, if that was after the creation: its three days were over, and it was renewed.
+    #[serde(default)]
+    pub snapshot_time: Option<Timestamp>,
     pub creator: String,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
@@ -118,6 +139,9 @@ pub struct Operation {
     pub deadline: Timestamp,
     #[serde(default)]
     pub origin: Origin,
+    /// The operation whose targets are tried again.
+    #[serde(default)]
+    pub retry_of: Option<OperationId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,7 +175,16 @@ pub struct Target {
     pub attempt: u32,
     /// The greatest batch it may be in: halved when AWS refuses a whole batch without naming the culprit.
     pub max_batch: usize,
+    /// Pending, and not to be sent to before then: it is busy or frozen, or AWS asked for a pause.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
+    /// The snapshot that its command was sent with.
+    #[serde(default)]
+    pub snapshot_id: String,
     pub command_id: Option<String>,
+    /// When AWS gives up what is still running of its command.
+    #[serde(default)]
+    pub expire_time: Option<Timestamp>,
     pub command_status: String,
     pub steps: Vec<Step>,
     /// What Systems Manager kept before the attempt: the outcome must differ from it.
@@ -199,6 +232,9 @@ pub struct Dispatch {
     pub marker: String,
     pub instance_ids: Vec<InstanceId>,
     pub timeout_s: u32,
+    /// The snapshot it is sent with.
+    #[serde(default)]
+    pub snapshot_id: String,
     /// The signing time of the one request sent under this record; AWS refuses it some minutes later.
     pub signed_at: Timestamp,
     pub outcome: DispatchOutcome,
@@ -215,6 +251,10 @@ pub enum DispatchOutcome {
     /// AWS refused definitely: nothing was started.
     Refused {
         error: String,
+    },
+    /// Proven: it never reached AWS, and never will. Its targets may be sent to again.
+    Absent {
+        explanation: String,
     },
     /// Nobody can prove whether it was sent.
     Unproven,
@@ -273,11 +313,15 @@ impl Spec {
         self.max_failures.of(targets).max(1)
     }
 
-    /// How long before the deadline the last command may be sent.
-    pub fn dispatch_cut_off(&self) -> SignedDuration {
+    /// How long before the deadline the last command may be sent: an execution and its verification must fit.
+    /// `allowance` is how long AWS lets a delivered command run, where an answer has told it (S 6.1.17).
+    pub fn dispatch_cut_off(&self, allowance: Option<SignedDuration>) -> SignedDuration {
         match self.kind {
             Kind::Scan => SignedDuration::from_mins(5),
-            Kind::Install => SignedDuration::from_hours(2) + SignedDuration::from_mins(20),
+            Kind::Install => {
+                allowance.unwrap_or(SignedDuration::from_hours(2)).max(SignedDuration::ZERO)
+                    + SignedDuration::from_mins(20)
+            }
         }
     }
 }
@@ -309,8 +353,8 @@ impl InstanceLimit {
 impl State {
     pub fn is_terminal(self) -> bool {
         match self {
-            Self::Resolving | Self::Running | Self::Verifying => false,
-            Self::Succeeded | Self::CompletedWithFailures | Self::Failed => true,
+            Self::Resolving | Self::Running | Self::Verifying | Self::Cancelling => false,
+            Self::Succeeded | Self::CompletedWithFailures | Self::Failed | Self::Cancelled => true,
         }
     }
 }
@@ -342,7 +386,10 @@ impl Target {
             explanation: String::new(),
             attempt: 0,
             max_batch: MAX_BATCH,
+            retry_at: None,
+            snapshot_id: String::new(),
             command_id: None,
+            expire_time: None,
             command_status: String::new(),
             steps: Vec::new(),
             before: None,
@@ -353,6 +400,12 @@ impl Target {
             end_time: None,
             update_time: now,
         }
+    }
+
+    /// Stays pending, with the reason, and is not sent to before `until`.
+    pub fn wait(&mut self, reason: &str, explanation: impl Into<String>, until: Timestamp, now: Timestamp) {
+        self.become_(TargetState::Pending, reason, explanation, now);
+        self.retry_at = Some(until);
     }
 
     /// Moves on, with a stable code and a sentence; a terminal state is never left.
@@ -366,6 +419,17 @@ impl Target {
         self.update_time = now;
         if state.is_terminal() {
             self.end_time = Some(now);
+        }
+    }
+
+    /// Whether a new operation may do better. What was left out on purpose is not tried again, and what nobody knows the fate
+    /// of only on demand.
+    pub fn worth_retrying(&self, include_unknown: bool) -> bool {
+        match self.state {
+            TargetState::Failed | TargetState::TimedOut | TargetState::Cancelled => true,
+            TargetState::Skipped => self.reason != "EXCLUDED",
+            TargetState::Unknown => include_unknown,
+            _ => false,
         }
     }
 

@@ -4,6 +4,7 @@ mod baseline_changes;
 mod baselines;
 mod compliance;
 mod convert;
+mod freezes;
 mod instances;
 mod maintenance_windows;
 mod patch_groups;
@@ -29,7 +30,7 @@ use tower::ServiceBuilder;
 const MAX_REQUEST: usize = 1 << 20;
 
 /// The names of all services, as health and reflection know them.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "patchplane.v1.BaselineService",
     "patchplane.v1.PatchGroupService",
     "patchplane.v1.InstanceService",
@@ -37,6 +38,7 @@ const SERVICES: [&str; 7] = [
     "patchplane.v1.PatchOperationService",
     "patchplane.v1.MaintenanceWindowService",
     "patchplane.v1.PatchScheduleService",
+    "patchplane.v1.FreezeService",
 ];
 
 /// Implements every service over the use-cases.
@@ -90,6 +92,7 @@ pub(crate) fn routes(app: Arc<App>) -> Result<(Routes, Health), tonic_reflection
         .add_service(service!(pb::patch_operation_service_server::PatchOperationServiceServer<Api>))
         .add_service(service!(pb::maintenance_window_service_server::MaintenanceWindowServiceServer<Api>))
         .add_service(service!(pb::patch_schedule_service_server::PatchScheduleServiceServer<Api>))
+        .add_service(service!(pb::freeze_service_server::FreezeServiceServer<Api>))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

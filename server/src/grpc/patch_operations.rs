@@ -1,26 +1,29 @@
 //! PatchOperationService at the door.
 
+mod answers;
+mod control;
+
 use super::{
     Api, caller,
-    convert::{count, instance_ids, mutation, page, paging, patch_state, time},
+    convert::{instance_ids, mutation, page, paging, time},
 };
 use crate::{
     app::{
-        patch_operations::{Created, ListPatchOperations, ListTargets, NewPatchOperation, ReadOutput},
-        watch::{Event, Watch, Watched},
+        patch_operations::{
+            ListPatchOperations, ListTargets, NewPatchOperation, ReadOutput,
+            control::{ControlPatchOperation, Controlled},
+            retry::RetryPatchOperation,
+        },
+        watch::Watch,
     },
     domain::{
         name::{OperationName, Parent, StepName, parse_location},
-        operation::{
-            InstanceLimit, Kind, Origin, OriginKind, RebootOption, Spec, State, Step, StepState, Target, TargetCounts,
-            TargetSelection, TargetState,
-        },
-        plan::hex,
+        operation::{InstanceLimit, Kind, OnBusy, OriginKind, RebootOption, Spec, TargetSelection},
         request::RequestId,
     },
     error::Error,
-    store::Listed,
 };
+use answers::{target, watched};
 use futures::{StreamExt as _, stream::BoxStream};
 use jiff::SignedDuration;
 use patchplane_proto::v1 as pb;
@@ -111,6 +114,77 @@ impl pb::patch_operation_service_server::PatchOperationService for Api {
         Ok(Response::new(pb::ListPatchOperationTargetsResponse { targets, next_page_token }))
     }
 
+    async fn cancel_patch_operation(
+        &self,
+        request: Request<pb::CancelPatchOperationRequest>,
+    ) -> Result<Response<pb::CancelPatchOperationResponse>, Status> {
+        let who = caller(&request)?;
+        let request = ControlPatchOperation::try_from(request.into_inner())?;
+        let Controlled { listed, plan, replayed } = self.app.control_patch_operation(&who, request).await?;
+        let (patch_operation, plan) = (Some(listed.into()), Some(plan.into()));
+        Ok(Response::new(pb::CancelPatchOperationResponse { patch_operation, plan, replayed }))
+    }
+
+    async fn pause_patch_operation(
+        &self,
+        request: Request<pb::PausePatchOperationRequest>,
+    ) -> Result<Response<pb::PausePatchOperationResponse>, Status> {
+        let who = caller(&request)?;
+        let request = ControlPatchOperation::try_from(request.into_inner())?;
+        let Controlled { listed, plan, replayed } = self.app.control_patch_operation(&who, request).await?;
+        let (patch_operation, plan) = (Some(listed.into()), Some(plan.into()));
+        Ok(Response::new(pb::PausePatchOperationResponse { patch_operation, plan, replayed }))
+    }
+
+    async fn resume_patch_operation(
+        &self,
+        request: Request<pb::ResumePatchOperationRequest>,
+    ) -> Result<Response<pb::ResumePatchOperationResponse>, Status> {
+        let who = caller(&request)?;
+        let request = ControlPatchOperation::try_from(request.into_inner())?;
+        let Controlled { listed, plan, replayed } = self.app.control_patch_operation(&who, request).await?;
+        let (patch_operation, plan) = (Some(listed.into()), Some(plan.into()));
+        Ok(Response::new(pb::ResumePatchOperationResponse { patch_operation, plan, replayed }))
+    }
+
+    async fn retry_patch_operation(
+        &self,
+        request: Request<pb::RetryPatchOperationRequest>,
+    ) -> Result<Response<pb::RetryPatchOperationResponse>, Status> {
+        let who = caller(&request)?;
+        let retry = RetryPatchOperation::try_from(request.into_inner())?;
+        let created = self.app.retry_patch_operation(&who, retry).await?;
+        let pb::CreatePatchOperationResponse { patch_operation, plan, replayed } = created.into();
+        Ok(Response::new(pb::RetryPatchOperationResponse { patch_operation, plan, replayed }))
+    }
+
+    type WatchPatchOperationsStream = BoxStream<'static, Result<pb::WatchPatchOperationsResponse, Status>>;
+
+    async fn watch_patch_operations(
+        &self,
+        request: Request<pb::WatchPatchOperationsRequest>,
+    ) -> Result<Response<Self::WatchPatchOperationsStream>, Status> {
+        let who = caller(&request)?;
+        let pb::WatchPatchOperationsRequest { parent, resume_token } = request.into_inner();
+        let parent = Parent::parse("parent", &parent).map_err(Error::from)?;
+        let token = Some(resume_token).filter(|token| !token.is_empty());
+        let watch = self.app.watch_patch_operations(&who, parent, token).await?;
+        Ok(Response::new(control::stream(watch)))
+    }
+
+    async fn list_patch_operation_events(
+        &self,
+        request: Request<pb::ListPatchOperationEventsRequest>,
+    ) -> Result<Response<pb::ListPatchOperationEventsResponse>, Status> {
+        let who = caller(&request)?;
+        let pb::ListPatchOperationEventsRequest { parent, page_size, page_token } = request.into_inner();
+        let operation = OperationName::parse("parent", &parent).map_err(Error::from)?;
+        let paging = paging(page_size, page_token, 100, 1000).map_err(Error::from)?;
+        let found = self.app.list_events(&who, ListTargets { operation, paging }).await?;
+        let (events, next_page_token, _) = page(found, pb::PatchOperationEvent::from);
+        Ok(Response::new(pb::ListPatchOperationEventsResponse { events, next_page_token }))
+    }
+
     async fn get_step_output(
         &self,
         request: Request<pb::GetStepOutputRequest>,
@@ -120,7 +194,7 @@ impl pb::patch_operation_service_server::PatchOperationService for Api {
         let name = StepName::parse("name", &name).map_err(Error::from)?;
         let ReadOutput { name, step, output, observe_time } = self.app.get_step_output(&who, name).await?;
         Ok(Response::new(pb::GetStepOutputResponse {
-            step: Some(self::step(&name, step)),
+            step: Some(answers::step(&name, step)),
             stdout: output.stdout,
             stdout_truncated: output.stdout_truncated,
             stderr: output.stderr,
@@ -164,6 +238,7 @@ impl TryFrom<pb::CreatePatchOperationRequest> for NewPatchOperation {
         Ok(Self {
             location,
             spec: spec(asked)?,
+            retry_of: None,
             mutation: mutation(request_id, &content, validate_only, expected_plan),
         })
     }
@@ -193,9 +268,7 @@ fn spec(asked: pb::PatchOperation) -> Result<Spec, Error> {
         Ok(most @ 1..=Spec::MOST_TARGETS) => most,
         _ => return Err(Invalid::new(field("max_targets"), "must be 0 to 5000").into()),
     };
-    if asked.note.chars().count() > LONGEST_NOTE {
-        return Err(Invalid::new(field("note"), "must have at most 500 characters").into());
-    }
+    check_note(&field("note"), &asked.note)?;
     Ok(Spec {
         kind,
         targets: selection(targets)?,
@@ -204,8 +277,16 @@ fn spec(asked: pb::PatchOperation) -> Result<Spec, Error> {
         max_failures: max_failures.unwrap_or(Spec::default_max_failures(kind)),
         max_duration: max_duration(kind, asked.max_duration)?,
         max_targets,
+        on_busy: on_busy(asked.on_busy)?,
+        override_freeze: asked.override_freeze,
         note: asked.note,
     })
+}
+
+/// The caller's words.
+pub(super) fn check_note(field: &str, note: &str) -> Result<(), Invalid> {
+    let fits = note.chars().count() <= LONGEST_NOTE;
+    fits.then_some(()).ok_or_else(|| Invalid::new(field, "must have at most 500 characters"))
 }
 
 fn reboot_option(kind: Kind, asked: i32) -> Result<Option<RebootOption>, Invalid> {
@@ -220,6 +301,16 @@ fn reboot_option(kind: Kind, asked: i32) -> Result<Option<RebootOption>, Invalid
         }
         (Kind::Install, Ok(Wire::RebootIfNeeded)) => Ok(Some(RebootOption::RebootIfNeeded)),
         (Kind::Install, Ok(Wire::NoReboot)) => Ok(Some(RebootOption::NoReboot)),
+    }
+}
+
+fn on_busy(asked: i32) -> Result<OnBusy, Invalid> {
+    use pb::patch_operation::OnBusy as Wire;
+    match Wire::try_from(asked) {
+        Ok(Wire::Unspecified | Wire::Wait) => Ok(OnBusy::Wait),
+        Ok(Wire::Skip) => Ok(OnBusy::Skip),
+        Ok(Wire::Fail) => Ok(OnBusy::Fail),
+        Err(_) => Err(Invalid::new("patch_operation.on_busy", "is not a value this server knows")),
     }
 }
 
@@ -271,17 +362,7 @@ fn selection(asked: pb::TargetSelection) -> Result<TargetSelection, Error> {
     let group = |(i, text): (usize, String)| -> Result<PatchGroupName, Invalid> {
         text.parse().map_err(|wrong: Invalid| Invalid::new(field(&format!("patch_groups[{i}]")), wrong.rule))
     };
-    let tag = |(i, tag): (usize, pb::TagMatch)| -> Result<(String, String), Invalid> {
-        let pb::TagMatch { key, value } = tag;
-        let wrong = |part: &str, rule: &str| Err(Invalid::new(field(&format!("tags[{i}].{part}")), rule));
-        if !(1..=128).contains(&key.chars().count()) || key.chars().any(char::is_control) {
-            return wrong("key", "must have 1 to 128 printable characters");
-        }
-        if value.chars().count() > 256 || value.chars().any(char::is_control) {
-            return wrong("value", "must have at most 256 printable characters");
-        }
-        Ok((key, value))
-    };
+    let tag = |(i, tag)| tag_match(&field(&format!("tags[{i}]")), tag);
     Ok(TargetSelection {
         patch_groups: patch_groups.into_iter().enumerate().map(group).collect::<Result<_, _>>()?,
         tags: tags.into_iter().enumerate().map(tag).collect::<Result<_, _>>()?,
@@ -289,6 +370,19 @@ fn selection(asked: pb::TargetSelection) -> Result<TargetSelection, Error> {
         all_managed,
         excluded: instance_ids(&field("excluded_instance_ids"), excluded_instance_ids, false)?,
     })
+}
+
+/// A key and a value as instances can carry them.
+pub(super) fn tag_match(field: &str, tag: pb::TagMatch) -> Result<(String, String), Invalid> {
+    let pb::TagMatch { key, value } = tag;
+    let wrong = |part: &str, rule: &str| Err(Invalid::new(format!("{field}.{part}"), rule));
+    if !(1..=128).contains(&key.chars().count()) || key.chars().any(char::is_control) {
+        return wrong("key", "must have 1 to 128 printable characters");
+    }
+    if value.chars().count() > 256 || value.chars().any(char::is_control) {
+        return wrong("value", "must have at most 256 printable characters");
+    }
+    Ok((key, value))
 }
 
 fn asked_origin(asked: i32) -> Result<Option<OriginKind>, Invalid> {
@@ -304,17 +398,6 @@ fn asked_origin(asked: i32) -> Result<Option<OriginKind>, Invalid> {
     }))
 }
 
-fn origin(origin: OriginKind) -> pb::patch_operation::Origin {
-    use pb::patch_operation::Origin as Wire;
-    match origin {
-        OriginKind::Patchplane => Wire::Patchplane,
-        OriginKind::Window => Wire::Window,
-        OriginKind::Association => Wire::Association,
-        OriginKind::PatchPolicy => Wire::PatchPolicy,
-        OriginKind::Command => Wire::Command,
-    }
-}
-
 fn wait(timeout: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
     let Some(timeout) = timeout else { return Ok(DEFAULT_WAIT) };
     let timeout = duration(timeout).and_then(|timeout| Duration::try_from(timeout).ok());
@@ -326,213 +409,4 @@ fn wait(timeout: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
 fn duration(wire: prost_types::Duration) -> Option<SignedDuration> {
     let normal = wire.seconds >= 0 && (0..1_000_000_000).contains(&wire.nanos);
     normal.then(|| SignedDuration::new(wire.seconds, wire.nanos))
-}
-
-// === Answers ===
-
-impl From<Created> for pb::CreatePatchOperationResponse {
-    fn from(created: Created) -> Self {
-        let Created { listed, plan, replayed, exists } = created;
-        let mut operation = pb::PatchOperation::from(listed);
-        if !exists {
-            operation.name.clear();
-            operation.etag.clear();
-            operation.snapshot_id.clear();
-        }
-        Self { patch_operation: Some(operation), plan: Some(plan.into()), replayed }
-    }
-}
-
-impl From<Listed> for pb::PatchOperation {
-    fn from(listed: Listed) -> Self {
-        let etag = hex(&format!("{listed:?}"))[..32].to_owned();
-        let Listed { operation, control: _, counts, command_ids } = listed;
-        let name = OperationName { location: operation.location, id: operation.id };
-        let Spec { kind, targets, reboot_option, concurrency, max_failures, max_duration, max_targets, note } =
-            operation.spec;
-        let ours = name.id.is_ours();
-        Self {
-            name: name.to_string(),
-            kind: match kind {
-                Kind::Scan => pb::patch_operation::Kind::Scan,
-                Kind::Install => pb::patch_operation::Kind::Install,
-            }
-            .into(),
-            targets: Some(targets.into()),
-            reboot_option: match reboot_option {
-                None => pb::patch_operation::RebootOption::Unspecified,
-                Some(RebootOption::RebootIfNeeded) => pb::patch_operation::RebootOption::RebootIfNeeded,
-                Some(RebootOption::NoReboot) => pb::patch_operation::RebootOption::NoReboot,
-            }
-            .into(),
-            // What others started has no limits of ours.
-            rollout: ours.then(|| pb::Rollout {
-                concurrency: Some(concurrency.into()),
-                max_failures: Some(max_failures.into()),
-            }),
-            max_duration: ours
-                .then(|| prost_types::Duration { seconds: max_duration.as_secs(), nanos: max_duration.subsec_nanos() }),
-            max_targets: if ours { count(max_targets) } else { 0 },
-            note,
-            state: state(operation.state).into(),
-            state_reason: operation.reason,
-            explanation: operation.explanation,
-            counts: Some(counts.into()),
-            create_time: Some(time(operation.create_time)),
-            update_time: Some(time(operation.update_time)),
-            end_time: operation.end_time.map(time),
-            deadline_time: ours.then(|| time(operation.deadline)),
-            snapshot_id: operation.snapshot_id,
-            creator: operation.creator,
-            origin: origin(operation.origin.kind()).into(),
-            command_ids,
-            etag,
-            source: match operation.origin {
-                Origin::Patchplane | Origin::Command => String::new(),
-                Origin::Window(id) => format!("{}/maintenanceWindows/{id}", name.location),
-                Origin::Association(id) | Origin::PatchPolicy(id) => id,
-            },
-        }
-    }
-}
-
-fn state(state: State) -> pb::patch_operation::State {
-    use pb::patch_operation::State as Wire;
-    match state {
-        State::Resolving => Wire::Resolving,
-        State::Running => Wire::Running,
-        State::Verifying => Wire::Verifying,
-        State::Succeeded => Wire::Succeeded,
-        State::CompletedWithFailures => Wire::CompletedWithFailures,
-        State::Failed => Wire::Failed,
-    }
-}
-
-impl From<TargetSelection> for pb::TargetSelection {
-    fn from(selection: TargetSelection) -> Self {
-        let TargetSelection { patch_groups, tags, instance_ids, all_managed, excluded } = selection;
-        Self {
-            patch_groups: patch_groups.into_iter().map(String::from).collect(),
-            tags: tags.into_iter().map(|(key, value)| pb::TagMatch { key, value }).collect(),
-            instance_ids: instance_ids.into_iter().map(String::from).collect(),
-            all_managed,
-            excluded_instance_ids: excluded.into_iter().map(String::from).collect(),
-        }
-    }
-}
-
-impl From<InstanceLimit> for pb::InstanceLimit {
-    fn from(limit: InstanceLimit) -> Self {
-        use pb::instance_limit::Amount;
-        let amount = match limit {
-            InstanceLimit::Count(number) => Amount::Count(count(number)),
-            InstanceLimit::Percent(percent) => Amount::Percent(pb::Percent { value: percent.into() }),
-        };
-        Self { amount: Some(amount) }
-    }
-}
-
-impl From<TargetCounts> for pb::TargetCounts {
-    fn from(counts: TargetCounts) -> Self {
-        let TargetCounts {
-            pending,
-            dispatched,
-            running,
-            rebooting,
-            verifying,
-            succeeded,
-            failed,
-            timed_out,
-            cancelled,
-            skipped,
-            unknown,
-        } = counts;
-        Self {
-            pending: count(pending),
-            dispatched: count(dispatched),
-            running: count(running),
-            rebooting: count(rebooting),
-            verifying: count(verifying),
-            succeeded: count(succeeded),
-            failed: count(failed),
-            timed_out: count(timed_out),
-            cancelled: count(cancelled),
-            skipped: count(skipped),
-            unknown: count(unknown),
-        }
-    }
-}
-
-fn target(operation: &OperationName, target: Target) -> pb::PatchOperationTarget {
-    use pb::patch_operation_target::State as Wire;
-    let name = |step: String| StepName { operation: operation.clone(), instance: target.instance_id.clone(), step };
-    let steps = target.steps.iter().map(|found| step(&name(found.name.clone()), found.clone())).collect();
-    pb::PatchOperationTarget {
-        name: format!("{operation}/targets/{}", target.instance_id),
-        instance_id: target.instance_id.to_string(),
-        state: match target.state {
-            TargetState::Pending => Wire::Pending,
-            TargetState::Dispatched => Wire::Dispatched,
-            TargetState::Running => Wire::Running,
-            TargetState::Rebooting => Wire::Rebooting,
-            TargetState::Verifying => Wire::Verifying,
-            TargetState::Succeeded => Wire::Succeeded,
-            TargetState::Failed => Wire::Failed,
-            TargetState::TimedOut => Wire::TimedOut,
-            TargetState::Cancelled => Wire::Cancelled,
-            TargetState::Skipped => Wire::Skipped,
-            TargetState::Unknown => Wire::Unknown,
-        }
-        .into(),
-        reason: target.reason,
-        explanation: target.explanation,
-        command_id: target.command_id.unwrap_or_default(),
-        command_status: target.command_status,
-        steps,
-        before: target.before.as_ref().map(patch_state),
-        after: target.after.as_ref().map(patch_state),
-        rebooted: target.rebooted,
-        dispatch_time: target.dispatch_time.map(time),
-        end_time: target.end_time.map(time),
-        update_time: Some(time(target.update_time)),
-    }
-}
-
-fn step(name: &StepName, step: Step) -> pb::PatchOperationStep {
-    use pb::patch_operation_step::State as Wire;
-    pb::PatchOperationStep {
-        name: name.to_string(),
-        step: step.name,
-        state: match step.state {
-            StepState::Pending => Wire::Pending,
-            StepState::Running => Wire::Running,
-            StepState::Succeeded => Wire::Succeeded,
-            StepState::Failed => Wire::Failed,
-            StepState::TimedOut => Wire::TimedOut,
-            StepState::Cancelled => Wire::Cancelled,
-            StepState::Skipped => Wire::Skipped,
-        }
-        .into(),
-        status_details: step.status_details,
-        response_code: step.response_code,
-        start_time: step.started.map(time),
-        end_time: step.finished.map(time),
-    }
-}
-
-fn watched(name: &OperationName, message: Watched) -> pb::WatchPatchOperationResponse {
-    use pb::watch_patch_operation_response as wire;
-    let rows = |targets: Vec<Target>| targets.into_iter().map(|row| target(name, row)).collect();
-    let event = match message.event {
-        Event::Snapshot { listed, targets, complete } => wire::Event::Snapshot(wire::Snapshot {
-            patch_operation: listed.map(|listed| (*listed).into()),
-            targets: rows(targets),
-            complete,
-        }),
-        Event::Update { listed, targets } => {
-            wire::Event::Update(wire::Update { patch_operation: Some((*listed).into()), targets: rows(targets) })
-        }
-        Event::Heartbeat { time: at } => wire::Event::Heartbeat(wire::Heartbeat { time: Some(time(at)) }),
-    };
-    pb::WatchPatchOperationResponse { event: Some(event), resume_token: message.resume_token.unwrap_or_default() }
 }

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     Result,
     domain::operation::{
-        Dispatch, DispatchOutcome, InstanceLimit, Kind, Operation, OperationId, Origin, RebootOption, Spec, State,
-        Target, TargetSelection, TargetState,
+        Dispatch, DispatchOutcome, InstanceLimit, Kind, OnBusy, Operation, OperationId, Origin, RebootOption, Spec,
+        State, Target, TargetSelection, TargetState,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -39,7 +39,7 @@ pub(super) async fn sweep(inner: &Inner, location: &Location, aws: &Aws, last: O
     let since = last.map_or(now - KEPT, |last| last - LOOK_BACK);
     let since = followed.iter().map(|operation| operation.create_time - LOOK_BACK).fold(since, Timestamp::min);
     let since = since.max(now - KEPT);
-    let ours = super::act::marker_of(inner);
+    let ours = super::dispatch::marker_of(inner);
     let mut commands = aws.all_patch_commands_since(since).await?;
     commands.retain(|command| !command.comment.starts_with(&ours));
     let mut senders = senders::associations(inner, aws, since).await?;
@@ -239,18 +239,22 @@ fn started(location: &Location, id: OperationId, first: &CommandRecord, origin: 
             max_failures: InstanceLimit::Percent(100),
             max_duration: Spec::LONGEST,
             max_targets: Spec::MOST_TARGETS,
+            on_busy: OnBusy::Wait,
+            override_freeze: false,
             note: String::new(),
         },
         state: State::Running,
         reason: String::new(),
         explanation: FOLLOWED.to_owned(),
         snapshot_id: first.snapshot_id.clone(),
+        snapshot_time: None,
         creator: String::new(),
         create_time: created,
         update_time: now,
         end_time: None,
         deadline: first.expires_after.unwrap_or(created),
         origin,
+        retry_of: None,
     }
 }
 
@@ -350,6 +354,7 @@ fn dispatch(command: &CommandRecord, batch: u32, instance_ids: Vec<InstanceId>, 
         marker: command.comment.clone(),
         instance_ids,
         timeout_s: 0,
+        snapshot_id: command.snapshot_id.clone(),
         signed_at: command.requested.unwrap_or(now),
         outcome: DispatchOutcome::Sent { command_id: command.command_id.clone(), expires_after: command.expires_after },
     }

@@ -1,35 +1,69 @@
 //! The engine: takes each unfinished operation to its end, whatever happens to the process meanwhile.
 //!
-//! One task for each operation: read the record, decide ([`next`], pure), act ([`act`]), record, again. Nothing is kept in
-//! memory that a restart could not do without.
+//! One task for each operation that this process has claimed: read the record, decide ([`next`], pure), act ([`act`]),
+//! record, again. Nothing is kept in memory that a restart could not do without. A claim is a lease: it is renewed while
+//! the process lives, and whoever has lost it writes nothing more.
 
 mod act;
+mod busy;
+mod dispatch;
+mod fair;
 mod history;
 mod next;
 mod outcome;
 pub(crate) mod resolve;
 mod senders;
+mod settle;
 
 #[cfg(test)]
 mod tests;
 
-use crate::{domain::operation::OperationId, store::Store};
+use crate::{
+    Error,
+    domain::operation::OperationId,
+    store::{self, Claim, Store},
+};
+use act::Held;
+use fair::Gate;
 use jiff::{SignedDuration, Timestamp};
-use next::{Observed, Step};
-use patchplane_aws::{Aws, Clock};
+use next::{Observed, Restored, Step};
+use patchplane_aws::{Aws, Clock, ErrorKind};
 use patchplane_rules::Location;
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap, HashSet},
+    error::Error as _,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+use uuid::Uuid;
 
 /// After a step that failed for a reason that passes.
 const PAUSE: SignedDuration = SignedDuration::from_secs(5);
 
+/// After a step that AWS denied: somebody must grant a right first.
+const DENIED_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+
 /// Between two looks at what others did, when nobody asks.
 const SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(3);
+
+/// How many operations are claimed at once: the others are left to other servers until the next time.
+const CLAIM_AT_ONCE: usize = 50;
+
+/// How the engine holds operations, and what it does about sends that cannot be proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// For how long an operation is claimed, by the database's time: when a server dies, another goes on after it.
+    pub lease: Duration,
+    /// A send that is proven never to have reached AWS leaves its targets UNKNOWN all the same.
+    pub never_resend: bool,
+}
 
 /// Works on operations. Clones share it.
 #[derive(Clone)]
@@ -38,45 +72,100 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     clock: Clock,
     locations: BTreeMap<Location, Aws>,
+    gates: BTreeMap<Location, Gate>,
     store: Store,
-    tasks: Mutex<HashMap<OperationId, JoinHandle<()>>>,
+    settings: Settings,
+    /// This process, as the store knows who has claimed what.
+    owner: Uuid,
+    tasks: Mutex<HashMap<OperationId, Task>>,
+    /// Renews the claims and takes up what others have left.
+    keeper: Mutex<Option<JoinHandle<()>>>,
     /// How many operations are being worked on at this moment, those asleep not counted.
     busy: watch::Sender<usize>,
     /// When each location was last swept for what others did; held while one is.
     swept: BTreeMap<Location, tokio::sync::Mutex<Option<Timestamp>>>,
 }
 
+struct Task {
+    handle: JoinHandle<()>,
+    nudge: Arc<Nudge>,
+}
+
+/// Wakes a task that sleeps.
+#[derive(Default)]
+struct Nudge {
+    notify: Notify,
+    /// Counted as work from the nudge on, until the task has seen it.
+    given: AtomicBool,
+}
+
 /// Counts as work until dropped.
 struct Busy<'a>(&'a watch::Sender<usize>);
 
-impl Engine {
-    pub(crate) fn new(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store) -> Self {
-        let swept = locations.keys().map(|location| (location.clone(), tokio::sync::Mutex::default())).collect();
-        let inner = Inner { clock, locations, store, tasks: Mutex::default(), busy: watch::Sender::new(0), swept };
-        Self(Arc::new(inner))
+impl Default for Settings {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(60), never_resend: false }
+    }
+}
+
+impl Settings {
+    /// How much of a lease must be left for a send: more than the send takes.
+    fn send_margin(&self) -> Duration {
+        self.lease / 2
     }
 
-    /// Takes up every operation that an earlier process left unfinished, and says how many there are.
+    /// Between two renewals; also how long it takes until a server sees what was asked of another one.
+    fn renew_every(&self) -> Duration {
+        (self.lease / 6).min(Duration::from_secs(5))
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store, settings: Settings) -> Self {
+        let swept = locations.keys().map(|location| (location.clone(), tokio::sync::Mutex::default())).collect();
+        let gates = locations.keys().map(|location| (location.clone(), Gate::default())).collect();
+        Self(Arc::new(Inner {
+            clock,
+            locations,
+            gates,
+            store,
+            settings,
+            owner: Uuid::new_v4(),
+            tasks: Mutex::default(),
+            keeper: Mutex::default(),
+            busy: watch::Sender::new(0),
+            swept,
+        }))
+    }
+
+    /// Takes up every operation that an earlier process left unfinished, says how many there are, and from now on also
+    /// those that other processes leave.
     pub async fn recover(&self) -> crate::Result<usize> {
-        let unfinished = self.0.store.unfinished().await?;
-        for id in &unfinished {
-            self.start(*id);
+        let claims = self.0.claim_all().await?;
+        for claim in &claims {
+            Inner::start(&self.0, *claim);
         }
-        Ok(unfinished.len())
+        let inner = Arc::downgrade(&self.0);
+        let keeper = tokio::spawn(keep(inner, self.0.settings.renew_every()));
+        *self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        Ok(claims.len())
+    }
+
+    /// Who claims operations here, and for how long: an operation is claimed in the write that creates it.
+    pub(crate) fn claimant(&self) -> (Uuid, Duration) {
+        (self.0.owner, self.0.settings.lease)
     }
 
     /// Works on this operation until it ends.
-    pub(crate) fn start(&self, id: OperationId) {
-        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.retain(|_, task| !task.is_finished());
-        let inner = Arc::clone(&self.0);
-        // Counted from this moment on, so that nobody sees an idle engine with new work.
-        self.0.busy.send_modify(|busy| *busy += 1);
-        let task = tokio::spawn(async move {
-            let busy = Busy(&inner.busy);
-            drive(&inner, id, busy).await;
-        });
-        tasks.insert(id, task);
+    pub(crate) fn start(&self, claim: Claim) {
+        Inner::start(&self.0, claim);
+    }
+
+    /// Has an operation looked at now: something was asked of it. One that another process works on sees it there.
+    pub(crate) fn nudge(&self, id: OperationId) {
+        if let Some(task) = self.0.tasks().get(&id) {
+            self.0.nudge(task);
+        }
     }
 
     /// Sees what others have started in a location, unless somebody did so within `unless_within`.
@@ -112,14 +201,86 @@ impl Engine {
 
     /// Stops all work at once: what was begun is recorded, and goes on after the next start.
     pub fn stop(&self) {
-        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, task) in tasks.drain() {
-            task.abort();
+        if let Some(keeper) = self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            keeper.abort();
         }
+        for (_, task) in self.0.tasks().drain() {
+            task.handle.abort();
+        }
+    }
+
+    /// Stops, and leaves the claims to others at once.
+    pub async fn release(&self) -> crate::Result<()> {
+        self.stop();
+        Ok(self.0.store.release(self.0.owner).await?)
     }
 }
 
 impl Inner {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<OperationId, Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn claim_all(&self) -> crate::Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        loop {
+            let more = self.store.claim(self.owner, self.settings.lease, CLAIM_AT_ONCE).await?;
+            let last = more.len() < CLAIM_AT_ONCE;
+            claims.extend(more);
+            if last {
+                return Ok(claims);
+            }
+        }
+    }
+
+    fn start(this: &Arc<Self>, claim: Claim) {
+        let mut tasks = this.tasks();
+        tasks.retain(|_, task| !task.handle.is_finished());
+        // Counted from this moment on, so that nobody sees an idle engine with new work.
+        this.busy.send_modify(|busy| *busy += 1);
+        let nudge = Arc::new(Nudge::default());
+        let (inner, nudged) = (Arc::clone(this), Arc::clone(&nudge));
+        let handle = tokio::spawn(async move {
+            let busy = Busy(&inner.busy);
+            drive(&inner, claim, &nudged, busy).await;
+            inner.seen(&nudged);
+        });
+        if let Some(earlier) = tasks.insert(claim.id, Task { handle, nudge }) {
+            earlier.handle.abort();
+        }
+    }
+
+    fn nudge(&self, task: &Task) {
+        if task.handle.is_finished() || task.nudge.given.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.busy.send_modify(|busy| *busy += 1);
+        task.nudge.notify.notify_one();
+    }
+
+    /// A task has seen what it was nudged for, or will with its next look.
+    fn seen(&self, nudge: &Nudge) {
+        if nudge.given.swap(false, Ordering::SeqCst) {
+            self.busy.send_modify(|busy| *busy -= 1);
+        }
+    }
+
+    /// Renews what this process has claimed, drops what it has lost, and takes what others have left.
+    async fn keep_claims(this: &Arc<Self>) -> crate::Result<()> {
+        let kept: HashSet<OperationId> = this.store.renew(this.owner, this.settings.lease).await?.into_iter().collect();
+        for (id, task) in this.tasks().iter().filter(|(id, _)| !kept.contains(id)) {
+            if !task.handle.is_finished() {
+                tracing::warn!(operation.id = %id, "another process has taken the operation over");
+                task.handle.abort();
+            }
+        }
+        for claim in this.claim_all().await? {
+            tracing::info!(operation.id = %claim.id, "an operation that another process left goes on here");
+            Self::start(this, claim);
+        }
+        Ok(())
+    }
+
     /// Sleeps as one who does not work.
     fn rest(&self, until: Timestamp) -> impl Future<Output = ()> + Send + use<> {
         let wait = until.duration_since(self.clock.now());
@@ -133,22 +294,50 @@ impl Drop for Busy<'_> {
     }
 }
 
-async fn drive(inner: &Inner, id: OperationId, busy: Busy<'_>) {
-    let mut busy = Some(busy);
-    let mut observed = Observed::default();
+/// Leases run by the database's time, so this does too.
+async fn keep(inner: Weak<Inner>, every: Duration) {
     loop {
-        let until = match act::advance(inner, id, &mut observed).await {
+        tokio::time::sleep(every).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = Inner::keep_claims(&inner).await {
+            tracing::warn!(%error, "the store does not renew the claims on operations");
+        }
+    }
+}
+
+async fn drive(inner: &Inner, claim: Claim, nudge: &Nudge, busy: Busy<'_>) {
+    let mut busy = Some(busy);
+    let held = Held { inner, id: claim.id, fence: claim.fence };
+    let restored = claim.restored.then(|| Restored { at: inner.clock.now(), compared: None });
+    let mut observed = Observed { restored, never_resend: inner.settings.never_resend, ..Observed::default() };
+    loop {
+        inner.seen(nudge);
+        let until = match act::advance(held, &mut observed).await {
             Ok(Step::Done) => return,
             Ok(Step::Sleep { until }) => until,
             Ok(_) => continue,
+            Err(Error::Store(store::Error::Fenced)) => {
+                tracing::warn!(operation.id = %claim.id, "another process works on the operation");
+                return;
+            }
             Err(error) => {
                 tracing::warn!(
-                    operation.id = %id,
+                    operation.id = %claim.id,
                     error = %error,
                     cause = error.source().map(tracing::field::display),
                     "an operation cannot go on at the moment"
                 );
-                inner.clock.now().checked_add(PAUSE).unwrap_or(Timestamp::MAX)
+                let pause = match &error {
+                    Error::Aws(aws) if matches!(aws.kind, ErrorKind::Denied | ErrorKind::Credentials) => {
+                        // The record says so, too: its readers can do something about it.
+                        if observed.denied.replace(aws.to_string()).is_none() {
+                            continue;
+                        }
+                        DENIED_PAUSE
+                    }
+                    _ => PAUSE,
+                };
+                inner.clock.now().checked_add(pause).unwrap_or(Timestamp::MAX)
             }
         };
         // The sleep is entered before the work is counted off, and left after it is counted on: whoever looks sees one of
@@ -157,11 +346,12 @@ async fn drive(inner: &Inner, id: OperationId, busy: Busy<'_>) {
         let entered = futures::poll!(sleep.as_mut()).is_ready();
         if !entered {
             drop(busy.take());
-            sleep.as_mut().await;
+            tokio::select! {
+                () = sleep.as_mut() => {}
+                () = nudge.notify.notified() => {}
+            }
             inner.busy.send_modify(|count| *count += 1);
             busy = Some(Busy(&inner.busy));
         }
     }
 }
-
-use std::error::Error as _;

@@ -1,19 +1,23 @@
 //! What an operation does next and what becomes of its targets, as tables.
 
 use super::{
-    next::{BUSY_POLL, Observed, QUIET_POLL, Step, UNPROVEN_AFTER, Which, next},
+    next::{
+        BUSY_POLL, LISTS_APART, Observed, QUIET_POLL, Restored, SNAPSHOT_LASTS, Search, Step, UNPROVEN_AFTER, Which,
+        next,
+    },
     outcome,
 };
 use crate::{
-    domain::control::Control,
+    domain::control::{Cancel, CancelMode, Control, Pause},
     domain::operation::{
-        Dispatch, DispatchOutcome, InstanceLimit, Kind, MAX_BATCH, Operation, OperationId, Origin, RebootOption, Spec,
-        State, Target, TargetSelection, TargetState,
+        Dispatch, DispatchOutcome, InstanceLimit, Kind, MAX_BATCH, OnBusy, Operation, OperationId, Origin,
+        RebootOption, Spec, State, Target, TargetSelection, TargetState,
     },
     store::Saved,
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{InstanceId, Location, ManagedNode, PatchSummary, PingStatus};
+use std::collections::BTreeMap;
 use ulid::Ulid;
 
 fn start() -> Timestamp {
@@ -40,18 +44,22 @@ fn saved(kind: Kind, targets: usize) -> Saved {
             max_failures: Spec::default_max_failures(kind),
             max_duration: Spec::DEFAULT_MAX_DURATION,
             max_targets: 500,
+            on_busy: OnBusy::Wait,
+            override_freeze: false,
             note: String::new(),
         },
         state: State::Running,
         reason: String::new(),
         explanation: String::new(),
         snapshot_id: "11111111-2222-3333-4444-555555555555".into(),
+        snapshot_time: None,
         creator: "local:0".into(),
         create_time: start(),
         update_time: start(),
         end_time: None,
         deadline: start() + Spec::DEFAULT_MAX_DURATION,
         origin: Origin::default(),
+        retry_of: None,
     };
     let targets = (0..targets).map(|n| Target::pending(id(n), false, start())).collect();
     Saved { operation, control: Control::default(), targets, dispatches: Vec::new(), revision: 1 }
@@ -72,6 +80,7 @@ fn intent(signed_at: Timestamp) -> Dispatch {
         marker: "pp:x:1.1".into(),
         instance_ids: vec![id(0)],
         timeout_s: 600,
+        snapshot_id: "11111111-2222-3333-4444-555555555555".into(),
         signed_at,
         outcome: DispatchOutcome::Open,
     }
@@ -109,18 +118,142 @@ fn what_is_active_counts_against_the_concurrency() {
     assert_eq!(until, start() + BUSY_POLL);
 }
 
+fn searched(last: i64, absent_since: Option<i64>, absent_again: bool) -> Observed {
+    let search = Search { last: after(last), absent_since: absent_since.map(after), absent_again };
+    Observed { searches: BTreeMap::from([(1, search)]), ..Observed::default() }
+}
+
 #[test]
 fn a_found_intent_is_settled_and_never_sent() {
     let mut saved = saved(Kind::Install, 1);
     set(&mut saved, 0..1, TargetState::Dispatched, None);
     saved.dispatches.push(intent(start()));
-    assert_eq!(next(&saved, &Observed::default(), after(1)), Step::Settle { batch: 1 });
-    let looked = Observed { last_settle: Some(after(1)), ..Observed::default() };
-    assert!(matches!(next(&saved, &looked, after(2)), Step::Sleep { .. }));
-    assert_eq!(next(&saved, &looked, after(31)), Step::Settle { batch: 1 });
-    assert_eq!(next(&saved, &looked, start() + UNPROVEN_AFTER), Step::GiveUp { batch: 1 });
-    // However late a restart is, AWS is asked once before giving up.
-    assert_eq!(next(&saved, &Observed::default(), after(3600)), Step::Settle { batch: 1 });
+    let dead = UNPROVEN_AFTER.as_secs();
+    let settle = Step::Settle { batch: 1 };
+    assert_eq!(next(&saved, &Observed::default(), after(1)), settle);
+    assert!(matches!(next(&saved, &searched(1, None, false), after(2)), Step::Sleep { .. }));
+    assert_eq!(next(&saved, &searched(1, None, false), after(31)), settle);
+    // However late a restart is, AWS is asked before anything is concluded.
+    assert_eq!(next(&saved, &Observed::default(), after(3600)), settle);
+    // One list without it is no proof, two close together neither.
+    let once = searched(dead, Some(dead), false);
+    assert!(matches!(next(&saved, &once, after(dead + LISTS_APART.as_secs() - 1)), Step::Sleep { .. }));
+    assert_eq!(next(&saved, &once, after(dead + LISTS_APART.as_secs())), settle);
+    let twice = searched(dead + 60, Some(dead), true);
+    assert_eq!(next(&saved, &twice, after(dead + 60)), Step::Disprove { batch: 1 });
+    // Where nothing may be sent again, the first whole list after the signature's death ends it.
+    let never = Observed { never_resend: true, ..once };
+    assert_eq!(next(&saved, &never, after(dead)), Step::GiveUp { batch: 1 });
+}
+
+#[test]
+fn a_proof_of_absence_lets_the_targets_be_sent_to_again() {
+    let mut saved = saved(Kind::Install, 1);
+    set(&mut saved, 0..1, TargetState::Dispatched, None);
+    saved.dispatches.push(intent(start()));
+    saved.dispatches[0].outcome = DispatchOutcome::Absent { explanation: String::new() };
+    saved.targets[0].become_(TargetState::Pending, "", "", after(1600));
+    assert_eq!(dispatched(&next(&saved, &Observed::default(), after(1600))), 1);
+}
+
+#[test]
+fn nothing_new_is_sent_while_it_is_paused_frozen_busy_expired_restored_or_denied() {
+    let now = after(10);
+    let pause = Pause { at: start(), by: "ann".into(), reason: String::new(), note: "lunch".into() };
+    let waits = |saved: &Saved, observed: &Observed, now| match next(saved, observed, now) {
+        Step::Become { state: State::Running, reason, explanation } => (reason, explanation),
+        other => panic!("it must say what it waits for: {other:?}"),
+    };
+    let mut paused = saved(Kind::Install, 3);
+    paused.control.pause = Some(pause);
+    assert_eq!(waits(&paused, &Observed::default(), now), ("PAUSED", "ann has paused it: lunch".into()));
+    "PAUSED".clone_into(&mut paused.operation.reason);
+    assert!(matches!(next(&paused, &Observed::default(), now), Step::Sleep { .. }), "said once");
+    paused.control.pause = None;
+    assert!(matches!(next(&paused, &Observed::default(), now), Step::Dispatch { .. }), "it goes on");
+
+    for (reason, expected) in [("FROZEN", "FROZEN"), ("BUSY", "QUEUED")] {
+        let mut held = saved(Kind::Install, 2);
+        for target in &mut held.targets {
+            target.wait(reason, "another one", after(60), now);
+        }
+        assert_eq!(waits(&held, &Observed::default(), now).0, expected);
+        assert_eq!(dispatched(&next(&held, &Observed::default(), after(60))), 1, "looked at again");
+        held.targets[1].retry_at = None;
+        assert_eq!(dispatched(&next(&held, &Observed::default(), now)), 1, "the others are not held up");
+    }
+
+    let mut old = saved(Kind::Install, 1);
+    old.operation.deadline = start() + SignedDuration::from_hours(24 * 7);
+    let late = start() + SNAPSHOT_LASTS;
+    assert_eq!(waits(&old, &Observed::default(), late).0, "SNAPSHOT_EXPIRED");
+    old.control.renew_snapshot = Some(late);
+    assert_eq!(next(&old, &Observed::default(), late), Step::RenewSnapshot);
+    old.operation.snapshot_time = Some(late + SignedDuration::from_secs(1));
+    assert!(matches!(next(&old, &Observed::default(), late), Step::Dispatch { .. }));
+
+    let fresh = saved(Kind::Install, 1);
+    let restored = |compared| Observed { restored: Some(Restored { at: start(), compared }), ..Observed::default() };
+    assert_eq!(next(&fresh, &restored(None), now), Step::Reconcile);
+    assert_eq!(waits(&fresh, &restored(Some(now)), now).0, "RECONCILING");
+    let whole = start() + UNPROVEN_AFTER;
+    assert_eq!(next(&fresh, &restored(Some(now)), whole), Step::Reconcile);
+    assert!(matches!(next(&fresh, &restored(Some(whole)), whole), Step::Dispatch { .. }));
+
+    let denied = Observed { denied: Some("ssm:ListCommands".into()), ..Observed::default() };
+    assert_eq!(waits(&fresh, &denied, now).0, "AWS_ACCESS_DENIED");
+}
+
+#[test]
+fn a_cancelled_operation_ends_only_when_all_it_started_has_ended() {
+    let cancel = |mode| Some(Cancel { mode, at: start(), by: "ann".into(), note: String::new() });
+    let mut saved = saved(Kind::Install, 4);
+    set(&mut saved, 0..1, TargetState::Running, Some("c-1"));
+    set(&mut saved, 1..2, TargetState::Dispatched, Some("c-1"));
+    set(&mut saved, 2..3, TargetState::Dispatched, None);
+    saved.dispatches.push(Dispatch { instance_ids: vec![id(2)], ..intent(start()) });
+    saved.control.cancel = cancel(CancelMode::StopNew);
+    let now = after(10);
+    let polled = Observed { last_poll: Some(now), ..searched(10, None, false) };
+    assert!(matches!(next(&saved, &polled, now), Step::Become { state: State::Cancelling, .. }));
+    saved.operation.state = State::Cancelling;
+    let Step::EndTargets { state: TargetState::Cancelled, which: Which::Pending, .. } = next(&saved, &polled, now)
+    else {
+        panic!("what was not begun is cancelled")
+    };
+    saved.targets[3].become_(TargetState::Cancelled, "CANCELLED", "", now);
+    let undelivered = BTreeMap::from([("c-1".to_owned(), vec![id(1)])]);
+    assert_eq!(next(&saved, &polled, now), Step::CancelCommands { commands: undelivered });
+    saved.control.cancel = cancel(CancelMode::InterruptRunning);
+    let all = BTreeMap::from([("c-1".to_owned(), vec![id(0), id(1)])]);
+    assert_eq!(next(&saved, &polled, now), Step::CancelCommands { commands: all });
+    let asked = Observed { last_cancel: Some(now), ..polled.clone() };
+    assert!(matches!(next(&saved, &asked, now), Step::Sleep { .. }));
+    saved.targets[0].become_(TargetState::Succeeded, "", "", now);
+    saved.targets[1].become_(TargetState::Cancelled, "", "", now);
+    assert!(matches!(next(&saved, &asked, now), Step::Sleep { .. }), "a send of unknown fate keeps it open");
+    saved.dispatches[0].outcome = DispatchOutcome::Absent { explanation: String::new() };
+    saved.targets[2].become_(TargetState::Pending, "", "", now);
+    assert!(matches!(next(&saved, &asked, now), Step::EndTargets { state: TargetState::Cancelled, .. }), "not again");
+    saved.targets[2].become_(TargetState::Cancelled, "CANCELLED", "", now);
+    assert!(matches!(next(&saved, &asked, now), Step::Become { state: State::Cancelled, .. }));
+}
+
+#[test]
+fn the_cut_off_follows_what_aws_says_of_executions() {
+    let mut saved = saved(Kind::Install, 2);
+    set(&mut saved, 0..1, TargetState::Succeeded, Some("c-1"));
+    // Three hours of execution, where two were assumed.
+    let expires_after = Some(start() + SignedDuration::from_secs(600 + 3 * 3600));
+    let outcome = DispatchOutcome::Sent { command_id: "c-1".into(), expires_after };
+    saved.dispatches.push(Dispatch { outcome, ..intent(start()) });
+    let assumed = saved.operation.deadline - saved.operation.spec.dispatch_cut_off(None);
+    let told = assumed - SignedDuration::from_hours(1);
+    assert!(matches!(next(&saved, &Observed::default(), told), Step::EndTargets { reason: "DEADLINE", .. }));
+    assert!(matches!(
+        next(&saved, &Observed::default(), told - SignedDuration::from_secs(1)),
+        Step::Dispatch { timeout_s: 30, .. }
+    ));
 }
 
 #[test]
@@ -148,7 +281,7 @@ fn too_many_failures_stop_what_has_not_begun() {
 #[test]
 fn nothing_is_sent_when_too_little_time_is_left() {
     let saved = saved(Kind::Install, 3);
-    let late = saved.operation.deadline - saved.operation.spec.dispatch_cut_off();
+    let late = saved.operation.deadline - saved.operation.spec.dispatch_cut_off(None);
     assert!(matches!(next(&saved, &Observed::default(), late), Step::EndTargets { reason: "DEADLINE", .. }));
     let Step::Dispatch { timeout_s, .. } = next(&saved, &Observed::default(), late - SignedDuration::from_secs(100))
     else {

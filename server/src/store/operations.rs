@@ -174,6 +174,22 @@ impl Store {
         Ok(listed.map(|listed| Changes { listed, targets, any, revision }))
     }
 
+    /// The operations, of one location or of all, that have not ended, newest first, and the revision of this answer.
+    pub async fn going_on(&self, location: Option<&Location>) -> Result<(Vec<Listed>, u64)> {
+        let mut tx = self.readers()?.begin().await?;
+        let rows = sqlx::query(
+            "SELECT body, control FROM operations WHERE terminal = 0 \
+             AND account = coalesce($1, account) AND region = coalesce($2, region) ORDER BY place DESC",
+        )
+        .bind(location.map(|location| location.account.as_str()))
+        .bind(location.map(|location| location.region.as_str()))
+        .fetch_all(&mut *tx)
+        .await?;
+        let operations = rows.iter().map(controlled).collect::<Result<Vec<_>>>()?;
+        let revision = read_revision(&mut tx).await?;
+        Ok((list(&mut tx, operations).await?, revision))
+    }
+
     /// The operations, of one location or of all, that changed after a revision, in the order of their last changes. About
     /// `limit` of them: those of one revision come together. Beside them the revision to ask from the next time.
     pub async fn changed_operations(
