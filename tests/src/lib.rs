@@ -60,7 +60,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long, in real time, nothing moves before a call is taken to wait for the clock.
 const QUIET: Duration = Duration::from_millis(20);
 /// How often the clock may jump before an operation must have ended.
-const MOST_JUMPS: usize = 20_000;
+const MOST_JUMPS: usize = 5_000;
 
 pub struct World {
     pub client: Client,
@@ -174,10 +174,37 @@ impl World {
         tokio::time::timeout(PATIENCE, rest).await.unwrap_or_else(|_| panic!("the server does not come to rest"));
     }
 
+    /// Lets the world go on until this is so, and not a step further; `false`: it never is. The clock moves only when nothing
+    /// is being done: a call that hangs is still under way.
+    pub async fn play_until(&self, reached: impl Fn(&Simulation) -> bool) -> bool {
+        let (clock, busy) = (self.simulation.clock(), self.server.app().engine().busy());
+        for _ in 0..MOST_JUMPS {
+            while *busy.borrow() > 0 || clock.unpolled_wakes() > 0 {
+                if reached(&self.simulation) {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if reached(&self.simulation) {
+                return true;
+            }
+            if clock.advance_to_next().is_none() {
+                return false;
+            }
+        }
+        false
+    }
+
     /// Lets something go wrong from now on.
     pub fn inject(&self, fault: Fault) {
         self.faulty.store(true, Ordering::Relaxed);
         self.simulation.inject(fault);
+    }
+
+    /// The same for so many per cent of the requests.
+    pub fn inject_by_chance(&self, fault: Fault, percent: f64) {
+        self.faulty.store(true, Ordering::Relaxed);
+        self.simulation.inject_by_chance(fault, percent);
     }
 
     /// Moves the clock to the next moment at which the server wants to do something, and lets it.
@@ -198,7 +225,7 @@ impl World {
             }
             assert!(self.step().await, "{name} is {:?} and nothing is going on", operation.state());
         }
-        panic!("{name} does not end");
+        panic!("{name} does not end: {:?}\n{:?}", self.operation(name).await, self.targets(name).await);
     }
 
     /// Awaits a call in whose midst the clock must move: the SDK pauses before it tries again.
@@ -275,6 +302,11 @@ impl World {
     pub fn fingerprint(&self) -> (serde_json::Value, u64) {
         (self.simulation.fingerprint(), self.store().commits())
     }
+}
+
+/// Whether the long forms of the tests are wanted: `PATCHPLANE_TESTS=full`, as `.ci/run --full` has it.
+pub fn full() -> bool {
+    std::env::var("PATCHPLANE_TESTS").is_ok_and(|wanted| wanted == "full")
 }
 
 /// A request to scan a group.

@@ -19,7 +19,7 @@ const SKIPPED: &str = "Step execution skipped due to";
 const TRUNCATED: &str = "--output truncated--";
 
 /// A patch command, ours or anybody's, as AWS lists it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandRecord {
     pub command_id: String,
     pub comment: String,

@@ -46,6 +46,8 @@ pub enum FaultKind {
 pub(crate) struct Faults {
     injected: Vec<Injected>,
     numbered: u64,
+    /// How many requests met one.
+    pub(crate) met: u64,
 }
 
 struct Injected {
@@ -90,6 +92,7 @@ impl Faults {
                 fault.times -= 1;
             }
             met = Some(fault.kind);
+            self.met += 1;
             break;
         }
         self.injected.retain(|injected| injected.fault.times > 0);

@@ -161,6 +161,11 @@ impl Simulation {
         self.lock().faults.inject(fault, Some(percent));
     }
 
+    /// How many requests have met a fault.
+    pub fn faults_met(&self) -> u64 {
+        self.lock().faults.met
+    }
+
     /// Nothing goes wrong any more, but what is on its way.
     pub fn clear_faults(&self) {
         self.lock().faults.clear();

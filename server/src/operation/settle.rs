@@ -20,8 +20,8 @@ const LOOK_BACK: SignedDuration = SignedDuration::from_mins(15);
 /// What is said of targets that nobody can say anything of.
 pub(super) const UNPROVEN: &str = "a command may or may not have been sent to it: the server stopped, or AWS's answer was lost, and AWS \
      lists no such command; look at the instance before trying again";
-const TRACES: &str = "it reported under this operation's snapshot, but AWS lists no command that would have made it do so; look at the \
-     instance before trying again";
+const TRACES: &str = "it shows traces of this operation's command, but AWS lists no such command; look at the instance before \
+     trying again";
 
 /// Looks for a send in AWS's whole list. Found: adopted. Not found: told to `observed`, and nothing is concluded yet. A list
 /// that breaks off is an error, and no evidence.
@@ -71,12 +71,17 @@ pub(super) async fn disprove(held: Held<'_>, aws: &Aws, saved: Saved, number: u3
     let Some(mut intent) = dispatches.iter().find(|dispatch| dispatch.batch == number).cloned() else { return Ok(()) };
     let since = intent.signed_at.checked_sub(LOOK_BACK).unwrap_or(intent.signed_at);
     for id in &intent.instance_ids {
-        if let Some(found) =
-            aws.commands_on(id, since).await?.into_iter().find(|(_, comment)| *comment == intent.marker)
-        {
-            let (command_id, comment) = found;
-            let found = CommandRecord { command_id, comment, ..CommandRecord::default() };
-            return adopt(held, operation, targets, intent, found).await;
+        let marked = aws.commands_on(id, since).await?.into_iter().filter(|(_, comment)| *comment == intent.marker);
+        for (command_id, _) in marked {
+            match aws.command(&command_id).await? {
+                Some(found) if is_ours(&found, &intent) => return adopt(held, operation, targets, intent, found).await,
+                // Somebody has written our marker into a command of theirs.
+                Some(_) => {}
+                None => {
+                    let saved = Saved { operation, targets, dispatches, ..saved };
+                    return give_up(held, saved, number, TRACES, held.inner.clock.now()).await;
+                }
+            }
         }
     }
     let reported = summaries(aws, &intent.instance_ids).await?;
