@@ -1,17 +1,20 @@
 //! An operator's first day, walked through the public client: what `patchplane demo` shows, and checks at every step.
 
-use anyhow::{Context as _, Result, bail, ensure};
+mod baselines;
+mod operations;
+mod schedule;
+
+use anyhow::{Context as _, Result, ensure};
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 use patchplane_client::{
-    Client, Followed, Listing, Location,
+    Client, Listing, Location,
     api::{
-        self, Baseline, CheckReadinessResponse, ComplianceSummary, Instance, InstancePatch, PatchOperation,
-        PatchOperationTarget, approval_rule::Approval, instance_result, patch_operation, patch_operation_step,
-        patch_operation_target::State, readiness_finding::Code,
+        self, Baseline, CheckReadinessResponse, ComplianceSummary, Instance, InstancePatch, instance_result,
+        readiness_finding::Code,
     },
-    has_ended,
     name::id,
-    view::{Progress, View, progress_line},
+    view::View,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,27 +23,28 @@ use std::{
 
 /// The group that the walk makes.
 const GROUP: &str = "web";
-const BASELINE: &str = "AWS-AmazonLinux2DefaultPatchBaseline";
-/// What the baseline is for.
+/// What the baselines are for.
 const OS: &str = "AMAZON_LINUX_2";
 /// Used where no terminal says how wide it is.
 const WIDTH: u16 = 140;
-/// Patches shown of each instance; more are counted.
+/// Patches shown of each instance, and of a preview; more are counted.
 const PATCHES_SHOWN: usize = 6;
 
 /// Walks through patching the group `web` of one location (`accounts/{account}/regions/{region}`). Writes what it asks
-/// and what is answered to `out`. Fails at the first answer that is not as it should be.
-pub async fn run(client: &Client, location: &Location, out: &mut impl Write) -> Result<()> {
+/// and what is answered to `out`; `pass` lets the account's clock pass to a moment. Fails at the first answer that is not
+/// as it should be.
+pub async fn run(client: &Client, location: &Location, pass: impl Fn(Timestamp), out: &mut impl Write) -> Result<()> {
     let walk = &mut Walk { client, location, out, view: View::for_stdout().or_width(WIDTH) };
 
     walk.step("1. Which instances are there, and can they be patched?")?;
     let instances = walk.instances().await?;
     walk.readiness(&instances).await?;
 
-    walk.step("2. What does the predefined baseline approve?")?;
-    let baseline = walk.baseline().await?;
+    walk.step("2. What does the predefined baseline approve, and what would a copy with one change?")?;
+    let baseline = walk.predefined().await?;
+    walk.customise(&baseline).await?;
 
-    walk.step("3. Attach the baseline to the patch group \"web\"")?;
+    walk.step("3. Attach the predefined baseline to the patch group \"web\"")?;
     walk.attach(&baseline).await?;
 
     walk.step("4. Put the Amazon Linux 2 instances without a group into it")?;
@@ -60,8 +64,12 @@ pub async fn run(client: &Client, location: &Location, out: &mut impl Write) -> 
     ensure!(missing(&after) == 0, "nothing should be missing after the installation, but {} are", missing(&after));
     ensure!(after.compliant_count == count(&members)?, "all members should comply after the installation");
 
-    walk.step("The history")?;
-    walk.history(&[scan, install]).await
+    walk.step("8. Scan and install every night at 03:00 in Tokyo")?;
+    let (schedule, next) = walk.schedule().await?;
+
+    walk.step("The history, before and after the account's clock passes 03:00 in Tokyo")?;
+    walk.history(&[scan, install]).await?;
+    walk.night(&schedule, next, &members, &pass).await
 }
 
 /// What every step works with.
@@ -142,38 +150,7 @@ impl<W: Write> Walk<'_, W> {
         Ok(())
     }
 
-    // === steps 2 to 4 ===
-
-    async fn baseline(&mut self) -> Result<Baseline> {
-        let (parent, os) = (self.location.to_string(), OS.to_owned());
-        self.ask(&format!(
-            "BaselineService.ListBaselines(parent: {parent}, operating_system: {os}, owner: OWNER_AWS)"
-        ))?;
-        let owner = api::baseline::Owner::Aws.into();
-        let request = api::ListBaselinesRequest { parent, operating_system: os, owner, ..Default::default() };
-        let listing = Listing::collect(self.client.list_baselines(request)).await?;
-        self.answer(&self.view.baselines(&listing.items))?;
-        let listed = listing.items.into_iter().find(|baseline| baseline.display_name == BASELINE);
-        let name = listed.with_context(|| format!("{BASELINE} should be listed"))?.name;
-
-        self.ask(&format!("BaselineService.GetBaseline(name: {name})"))?;
-        let answer = self.client.get_baseline(api::GetBaselineRequest { name }).await?;
-        let baseline = answer.baseline.context("a baseline should be answered")?;
-        self.answer(&self.view.baseline(&baseline))?;
-        let week = Some(Approval::ApproveAfterDays(7));
-        let approves = |filters: &[(&str, &[&str])]| {
-            baseline
-                .approval_rules
-                .iter()
-                .any(|rule| rule.approval == week && filters.iter().all(|&(k, v)| has(rule, k, v)))
-        };
-        ensure!(
-            approves(&[("CLASSIFICATION", &["Security"]), ("SEVERITY", &["Critical", "Important"])])
-                && approves(&[("CLASSIFICATION", &["Bugfix"])]),
-            "it should approve critical and important Security, and Bugfix, each after 7 days"
-        );
-        Ok(baseline)
-    }
+    // === steps 3 and 4 ===
 
     async fn attach(&mut self, baseline: &Baseline) -> Result<()> {
         let name = self.location.patch_group(GROUP);
@@ -214,121 +191,6 @@ impl<W: Write> Walk<'_, W> {
         Ok(members)
     }
 
-    // === steps 5 and 7 ===
-
-    async fn scan(&mut self, members: &BTreeSet<String>) -> Result<String> {
-        self.ask(&format!(
-            "PatchOperationService.CreatePatchOperation(kind: KIND_SCAN, targets: {{patch_groups: [{GROUP}]}}, rollout: {{concurrency: 50 %}})"
-        ))?;
-        let scan = PatchOperation { kind: patch_operation::Kind::Scan.into(), ..self.operation() };
-        let (followed, _) = self.follow(scan).await?;
-        self.outcome(&followed, members).await
-    }
-
-    async fn refused_without_reboot_option(&mut self) -> Result<()> {
-        self.ask("PatchOperationService.CreatePatchOperation(kind: KIND_INSTALL, …) without reboot_option")?;
-        let install = PatchOperation { kind: patch_operation::Kind::Install.into(), ..self.operation() };
-        let Err(error) = self.client.create_patch_operation(self.creation(install)).await else {
-            bail!("an installation without reboot_option should be refused");
-        };
-        self.answer(&format!("{error}\n"))?;
-        let named = error.field_violations().iter().any(|violation| violation.field.ends_with("reboot_option"));
-        ensure!(
-            error.code() == tonic::Code::InvalidArgument && named,
-            "the refusal should name reboot_option: {error}"
-        );
-        Ok(())
-    }
-
-    async fn install(&mut self, members: &BTreeSet<String>) -> Result<String> {
-        self.ask(&format!(
-            "PatchOperationService.CreatePatchOperation(kind: KIND_INSTALL, targets: {{patch_groups: [{GROUP}]}}, \
-             reboot_option: REBOOT_IF_NEEDED, rollout: {{concurrency: 50 %}})"
-        ))?;
-        let install = PatchOperation {
-            kind: patch_operation::Kind::Install.into(),
-            reboot_option: patch_operation::RebootOption::RebootIfNeeded.into(),
-            ..self.operation()
-        };
-        let (followed, reboot_seen) = self.follow(install).await?;
-        let name = self.outcome(&followed, members).await?;
-        ensure!(reboot_seen, "the watch should have shown a target REBOOTING");
-        ensure!(followed.targets.values().any(|target| target.rebooted), "at least one target should have rebooted");
-        Ok(name)
-    }
-
-    /// What scan and installation have in common: the group, half of it at once.
-    fn operation(&self) -> PatchOperation {
-        let half = api::instance_limit::Amount::Percent(api::Percent { value: 50 });
-        let concurrency = Some(api::InstanceLimit { amount: Some(half) });
-        PatchOperation {
-            targets: Some(api::TargetSelection { patch_groups: vec![GROUP.to_owned()], ..Default::default() }),
-            rollout: Some(api::Rollout { concurrency, ..Default::default() }),
-            note: "the demo".to_owned(),
-            ..Default::default()
-        }
-    }
-
-    fn creation(&self, operation: PatchOperation) -> api::CreatePatchOperationRequest {
-        let parent = self.location.to_string();
-        api::CreatePatchOperationRequest { parent, patch_operation: Some(operation), ..Default::default() }
-    }
-
-    /// Starts an operation and watches it to its end; tells also whether a target was seen to reboot.
-    async fn follow(&mut self, operation: PatchOperation) -> Result<(Followed, bool)> {
-        let created = self.client.create_patch_operation(self.creation(operation)).await?;
-        let name = created.patch_operation.context("the operation should be answered")?.name;
-        self.ask(&format!("PatchOperationService.WatchPatchOperation(name: …/patchOperations/{})", id(&name)))?;
-        let (mut followed, mut reboot_seen, mut written) = (Followed::default(), false, String::new());
-        let mut progress = Progress::stderr();
-        let mut watch = self.client.watch(name);
-        while let Some(message) = watch.try_next().await? {
-            if !followed.apply(message) {
-                continue;
-            }
-            reboot_seen |= followed.any(State::Rebooting);
-            let line = progress_line(&followed);
-            if progress.is_live() {
-                progress.show(&followed);
-            } else if line != written {
-                writeln!(self.out, "  {line}")?;
-                written = line;
-            }
-        }
-        drop(progress);
-        Ok((followed, reboot_seen))
-    }
-
-    /// Shows how an operation ended and what became of each target; all must have succeeded.
-    async fn outcome(&mut self, followed: &Followed, members: &BTreeSet<String>) -> Result<String> {
-        let operation = followed.operation.as_ref().context("the watch should have brought the operation")?;
-        self.answer(&format!("\n{}", self.view.operation(operation)))?;
-        self.ask(&format!(
-            "PatchOperationService.ListPatchOperationTargets(parent: …/patchOperations/{})",
-            id(&operation.name)
-        ))?;
-        let request = api::ListPatchOperationTargetsRequest { parent: operation.name.clone(), ..Default::default() };
-        let targets: Vec<PatchOperationTarget> =
-            self.client.list_patch_operation_targets(request).try_collect().await?;
-        self.answer(&self.view.targets(&targets))?;
-
-        ensure!(has_ended(operation), "the watch should end with the operation");
-        let state = operation.state();
-        ensure!(state == patch_operation::State::Succeeded, "it should have succeeded: {}", operation.explanation);
-        let ids: BTreeSet<String> = targets.iter().map(|target| target.instance_id.clone()).collect();
-        ensure!(ids == *members, "the targets should be the members of the group");
-        for target in &targets {
-            let instance = &target.instance_id;
-            ensure!(target.state() == State::Succeeded, "{instance} should have succeeded: {}", target.explanation);
-            ensure!(target.after.is_some(), "{instance} should be verified");
-            let steps: BTreeMap<&str, _> = target.steps.iter().map(|step| (step.step.as_str(), step.state())).collect();
-            let (ran, left_out) = (patch_operation_step::State::Succeeded, patch_operation_step::State::Skipped);
-            let expected = [("PatchLinux", ran), ("PatchMacOS", left_out), ("PatchWindows", left_out)];
-            ensure!(steps == BTreeMap::from(expected), "{instance} should have run PatchLinux alone, not {steps:?}");
-        }
-        Ok(operation.name.clone())
-    }
-
     // === step 6 ===
 
     async fn report(&mut self, members: &BTreeSet<String>) -> Result<ComplianceSummary> {
@@ -358,19 +220,6 @@ impl<W: Write> Walk<'_, W> {
         self.answer(&self.view.compliance(&summary))?;
         Ok(summary)
     }
-
-    // === the end ===
-
-    async fn history(&mut self, names: &[String]) -> Result<()> {
-        self.ask(&format!("PatchOperationService.ListPatchOperations(parent: {})", self.location))?;
-        let request = api::ListPatchOperationsRequest { parent: self.location.to_string(), ..Default::default() };
-        let listing = Listing::collect(self.client.list_patch_operations(request)).await?;
-        self.answer(&self.view.operations(&listing.items))?;
-        for name in names {
-            ensure!(listing.items.iter().any(|operation| operation.name == *name), "the history should hold {name}");
-        }
-        Ok(())
-    }
 }
 
 /// Whether it can be patched by the baseline, and is in no group.
@@ -383,12 +232,6 @@ fn is_free(instance: &Instance) -> bool {
 fn has_misspelt_tag(instance: &Instance) -> bool {
     let looks_alike = |key: &str| key.replace([' ', '-', '_'], "").eq_ignore_ascii_case("patchgroup");
     instance.tags.keys().any(|key| looks_alike(key) && key != "Patch Group" && key != "PatchGroup")
-}
-
-/// Whether a rule has exactly these values under the key, in any order.
-fn has(rule: &api::ApprovalRule, key: &str, values: &[&str]) -> bool {
-    let values: BTreeSet<&str> = values.iter().copied().collect();
-    rule.filters.iter().any(|f| f.key == key && f.values.iter().map(String::as_str).collect::<BTreeSet<_>>() == values)
 }
 
 fn missing(summary: &ComplianceSummary) -> i32 {

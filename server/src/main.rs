@@ -35,7 +35,8 @@ enum Command {
 #[derive(Args)]
 #[command(group(ArgGroup::new("aws").required(true).args(["simulated", "config"])))]
 struct Serve {
-    /// Simulate AWS: two accounts, two Regions, twenty instances, a clock that runs 60 times as fast. All of it is gone at the end.
+    /// Simulate AWS: two accounts, two Regions, some forty instances, a clock that runs 60 times as fast, and further when
+    /// a duration such as 8h is typed. All of it is gone at the end.
     #[arg(long)]
     simulated: bool,
     /// The configuration file: which accounts and Regions, and how to get in. Without it AWS is never called.
@@ -138,7 +139,56 @@ async fn serve_simulated(options: Serve) -> anyhow::Result<()> {
     let server = Server::start(clock, locations, server::open_store(&store).await?).await?;
     println!("Serving a simulated AWS on http://{} (Ctrl-C ends it). Try:", listener.local_addr()?);
     println!("  patchctl --server http://{} instances", listener.local_addr()?);
+    println!(
+        "Time runs {} times as fast there. Type how much shall pass at once, such as 8h, and Enter:",
+        server::simulated::SPEED
+    );
+    let clock = simulation.clock().clone();
+    std::thread::spawn(move || pass_what_is_typed(&clock));
     server.serve(listener, stopped()).await
+}
+
+/// Lets the simulated clock pass what is typed, line by line, until the end of input.
+#[cfg(feature = "simulated")]
+fn pass_what_is_typed(clock: &patchplane_sim::SimClock) {
+    let tell = || println!("It is {} UTC there.", clock.now().strftime("%Y-%m-%d %H:%M"));
+    tell();
+    let mut line = String::new();
+    while wait_for_input() && std::io::stdin().read_line(&mut line).is_ok_and(|length| length > 0) {
+        let passes = line.trim().parse::<jiff::SignedDuration>().map(std::time::Duration::try_from);
+        match passes {
+            Ok(Ok(passes)) => {
+                clock.advance(passes);
+                tell();
+            }
+            _ if line.trim().is_empty() => tell(),
+            _ => println!("Type a duration, such as 8h or 30m."),
+        }
+        line.clear();
+    }
+}
+
+/// Until something can be read. In the background of a terminal a mere attempt would stop the process.
+#[cfg(feature = "simulated")]
+fn wait_for_input() -> bool {
+    use rustix::{
+        event::{PollFd, PollFlags, poll},
+        process::getpgrp,
+        termios::tcgetpgrp,
+    };
+    use std::io::IsTerminal as _;
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return true;
+    }
+    loop {
+        match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None) {
+            Ok(_) if tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp()) => return true,
+            Ok(_) => std::thread::sleep(std::time::Duration::from_secs(1)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 #[cfg(not(feature = "simulated"))]
@@ -162,7 +212,11 @@ async fn demo(options: Demo) -> anyhow::Result<()> {
     }));
     let client = Client::connect(&address).await?;
     let location = Location::new("111122223333", "us-east-1")?;
-    let walked = patchplane_server::demo::run(&client, &location, &mut std::io::stdout()).await;
+    let clock = simulation.clock();
+    let pass = |until: jiff::Timestamp| {
+        clock.advance(until.duration_since(clock.now()).try_into().unwrap_or_default());
+    };
+    let walked = patchplane_server::demo::run(&client, &location, pass, &mut std::io::stdout()).await;
     if options.stay && walked.is_ok() {
         println!("\nStill serving on {address} (Ctrl-C ends it). Try:\n  patchctl --server {address} operations");
         stopped().await;

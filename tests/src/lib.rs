@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
 pub mod changes;
+pub mod shell;
 
 use hyper_util::rt::TokioIo;
 use patchplane_aws::Aws;

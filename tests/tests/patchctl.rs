@@ -1,115 +1,12 @@
 //! The command line as people and scripts meet it: the built `patchctl` against a whole server with a simulated account.
-#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::patch_operation::State;
-use patchplane_tests::{ACCOUNT, PARENT, REGION, World, scan};
-use serde_json::Value;
-use std::{
-    path::PathBuf,
-    process::{Command, Output, Stdio},
+use patchplane_tests::{
+    ACCOUNT, PARENT, REGION, World, scan,
+    shell::{AMAZON_LINUX_2, User},
 };
-use tempfile::TempDir;
-
-/// Of AWS's own in us-east-1 (S 4.2).
-const AMAZON_LINUX_2: &str = "pb-0be8c61cde3be63f3";
-
-/// A user at a shell: a server, and a home of their own.
-struct User {
-    world: World,
-    server: String,
-    home: TempDir,
-}
-
-/// What a command ended with.
-#[derive(Debug)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl User {
-    async fn new(world: World) -> Self {
-        let server = world.listen().await;
-        Self { world, server, home: tempfile::tempdir().unwrap() }
-    }
-
-    /// With `web` in the usual location: two nodes that lack patches, and a baseline.
-    async fn with_web() -> (Self, Vec<String>) {
-        let world = World::start().await;
-        let mut nodes = world.account().add_nodes(2).in_group("web").missing_patches(2).create();
-        nodes.sort();
-        world.attach("web", AMAZON_LINUX_2).await;
-        (Self::new(world).await, nodes)
-    }
-
-    /// The command as typed there, with standard input, output and error no terminals.
-    fn command(&self, line: &[&str]) -> Command {
-        let mut command = Command::new(patchctl());
-        command.args(line).env_clear().env("HOME", self.home.path()).env("TZ", "UTC").stdin(Stdio::null());
-        command.env("PATCHPLANE_SERVER", &self.server);
-        command.env("PATCHPLANE_ACCOUNT", ACCOUNT).env("PATCHPLANE_REGION", REGION);
-        command
-    }
-
-    /// Runs a command to its end, while time goes on.
-    async fn runs(&self, line: &[&str]) -> Ended {
-        self.lets(self.command(line)).await
-    }
-
-    async fn lets(&self, mut command: Command) -> Ended {
-        let mut ended = tokio::task::spawn_blocking(move || command.output().unwrap());
-        loop {
-            tokio::select! {
-                ended = &mut ended => return Ended::of(ended.unwrap()),
-                _ = self.world.step() => {}
-            }
-        }
-    }
-
-    /// Runs a command that must succeed; gives what it wrote to standard output.
-    async fn gets(&self, line: &[&str]) -> String {
-        let ended = self.runs(line).await;
-        assert_eq!(ended.code, 0, "{line:?}: {ended:?}");
-        ended.stdout
-    }
-
-    async fn json(&self, line: &[&str]) -> Value {
-        serde_json::from_str(&self.gets(line).await).unwrap()
-    }
-
-    fn writes_config(&self, text: &str) {
-        let folder = self.home.path().join(".config/patchctl");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("config.toml"), text).unwrap();
-    }
-}
-
-impl Ended {
-    fn of(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    /// Ended with this code, and told on standard error all of these.
-    fn refused(&self, code: i32, told: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        for words in told {
-            assert!(self.stderr.contains(words), "{words:?} is not told: {self:?}");
-        }
-        assert!(self.stderr.contains("error: "), "{self:?}");
-        assert_eq!(self.stdout, "", "answers only go there");
-    }
-}
-
-/// Cargo builds it beside the tests, whenever it builds the workspace's.
-fn patchctl() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.ancestors().nth(2).unwrap();
-    let path = folder.join(format!("patchctl{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{} is missing: build with --workspace", path.display());
-    path
-}
+use serde_json::Value;
+use std::process::{Command, Stdio};
 
 // === answers ===
 
@@ -259,15 +156,28 @@ async fn the_walk_goes_through_all_its_steps_and_patches_the_instances() {
     for step in ["1. ", "2. ", "3. ", "4. ", "5. ", "6. ", "7. ", "8. ", "The history"] {
         assert!(walk.lines().any(|line| line.starts_with(step)), "step {step} is missing: {walk}");
     }
-    for command in
-        ["readiness", "baselines get", "groups attach walk", "groups add walk", "scan --group walk", "report"]
-    {
+    for command in [
+        "readiness",
+        "baselines get",
+        "baselines preview",
+        "baselines clone",
+        "groups attach walk",
+        "groups add walk",
+        "scan --group walk",
+        "report",
+    ] {
         assert!(walk.contains(&format!("$ patchctl {command}")), "{command} is not told: {walk}");
     }
     // Wrong turns that the fleet holds ready are shown with their names.
     for finding in ["NOT_RUNNING", "NOT_MANAGED", "AGENT_OFFLINE", "TAG_KEY_WRONG"] {
         assert!(walk.contains(finding), "{finding}: {walk}");
     }
+    // The copy leaves out what AWS's own approves besides, and says what it cannot know.
+    assert!(walk.contains("They differ on 2 patches.") && walk.contains("tells no release dates"), "{walk}");
+    let copy = user.json(&["baselines", "get", "walk-after-a-day", "-o", "json"]).await;
+    assert_eq!(copy["approvalRules"].as_array().map(Vec::len), Some(1), "{copy}");
+    let group = user.json(&["groups", "get", "walk", "-o", "json"]).await;
+    assert_eq!(group["baselines"][0]["displayName"], "walk-after-a-day", "{group}");
     // The simulated day is 2025-11-24: 03:00 in Tokyo is 18:00 UTC.
     assert!(walk.contains("2025-11-25 03:00:00 +09:00  2025-11-24 18:00:00"), "{walk}");
     let schedules = user.json(&["schedules", "-o", "json"]).await;
@@ -295,17 +205,27 @@ async fn wrong_turns_are_told_with_what_to_do_and_an_exit_code() {
     world.account().add_nodes(1).in_group("bare").create();
     let user = User::new(world).await;
     let bare = user.runs(&["scan", "--group", "bare"]).await;
-    assert!(bare.stderr.contains("the group `bare` has no baseline for AMAZON_LINUX_2"), "{bare:?}");
+    let told =
+        "the group `bare` has no baseline for AMAZON_LINUX_2, so that the default applies; `patchctl groups attach`";
+    assert!(bare.stderr.contains(told), "{bare:?}");
     user.runs(&["scan", "--group", "web"]).await.refused(
         3,
-        &["NO_TARGETS", "`patch group` = `web`", &misspelt, "`patchctl groups add GROUP INSTANCE` write the tag"],
+        &[
+            "NO_TARGETS",
+            "`patch group` = `web`",
+            &misspelt,
+            "`patchctl groups findings` lists tags",
+            "command that mends it",
+        ],
     );
-    user.runs(&["scan", "--group", "idle"]).await.refused(3, &["NOT_RUNNING", &stopped, "next:  start the instances"]);
+    user.runs(&["scan", "--group", "idle"])
+        .await
+        .refused(3, &["NOT_RUNNING", "next:  start", &format!("`aws ec2 start-instances --instance-ids {stopped}`")]);
     user.runs(&["baselines", "get", "pb-0123456789abcdef0"]).await.refused(3, &["next:  `patchctl baselines` lists"]);
     let create = ["schedules", "create", "nightly", "--scan", "--group", "bare", "--daily", "03:00", "--yes"];
-    user.runs(&create).await.refused(3, &["time_zone", "UTC must be said, too"]);
+    user.runs(&create).await.refused(3, &["the time zone is required", "--zone Asia/Tokyo", "say --zone UTC"]);
     let misspelt_zone = [&create[..], &["--zone", "Asia/Tokio"]].concat();
-    user.runs(&misspelt_zone).await.refused(3, &["Asia/Tokyo", "next:"]);
+    user.runs(&misspelt_zone).await.refused(3, &["did you mean Asia/Tokyo?", "next:  say --zone Asia/Tokyo"]);
     user.runs(&["operatoins"]).await.refused(2, &["similar subcommand", "'operations'"]);
     let nowhere = user.runs(&["groups", "get", "web", "--region", "-"]).await;
     nowhere.refused(2, &["exactly one location", "--account and --region"]);
@@ -314,6 +234,36 @@ async fn wrong_turns_are_told_with_what_to_do_and_an_exit_code() {
     let unready = user.runs(&["readiness", &stopped]).await;
     assert_eq!(unready.code, 1, "{unready:?}");
     assert!(unready.stdout.contains("NOT_RUNNING"), "{unready:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baselines_schedules_and_windows_go_by_their_names_and_the_newest_operation_by_last() {
+    let (user, nodes) = User::with_web().await;
+    user.runs(&["operations", "get", "last"]).await.refused(2, &["no operation", "next:  `patchctl scan"]);
+    user.gets(&["baselines", "clone", "AWS-AmazonLinux2DefaultPatchBaseline", "careful"]).await;
+    let careful = user.json(&["baselines", "get", "careful", "-o", "json"]).await;
+    assert_eq!((careful["displayName"].as_str(), careful["owner"].as_str()), (Some("careful"), Some("OWNER_SELF")));
+    let misspelt = user.runs(&["groups", "attach", "web", "carefull", "--replace"]).await;
+    misspelt
+        .refused(2, &["no baseline is called \"carefull\"; did you mean \"careful\"?", "next:  `patchctl baselines`"]);
+    user.gets(&["groups", "attach", "web", "careful", "--replace"]).await;
+    // AWS lets two have one name; then an id is wanted.
+    user.gets(&["baselines", "clone", "careful", "careful"]).await;
+    user.runs(&["baselines", "get", "careful"]).await.refused(2, &["2 baselines are called", "next:  give an id: pb-"]);
+
+    let create =
+        ["schedules", "create", "nightly", "--scan", "--group", "web", "--daily", "03:00", "--zone", "UTC", "--yes"];
+    user.gets(&create).await;
+    user.gets(&["schedules", "pause", "nightly"]).await;
+    let schedule = user.json(&["schedules", "get", "nightly", "-o", "json"]).await;
+    assert_eq!(schedule["enabled"], false);
+    assert!(user.gets(&["windows", "get", "nightly"]).await.contains("nightly"));
+    user.runs(&["windows", "get", "nightyl"]).await.refused(2, &["did you mean \"nightly\"?", "`patchctl windows`"]);
+
+    let operation = user.world.run(scan("web")).await;
+    let last = user.json(&["operations", "get", "last", "-o", "json"]).await;
+    assert_eq!(last["name"], operation.name);
+    assert!(user.gets(&["output", "last", &nodes[0]]).await.contains("Scan"));
 }
 
 // === without a server ===

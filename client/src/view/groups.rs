@@ -1,6 +1,6 @@
 //! Patch groups and what became of instances that were put into one or taken out.
 
-use super::{View, coloured, command, count, places, word};
+use super::{View, coloured, command, count, in_commands, places, word};
 use crate::{
     api::{InstanceResult, PatchGroup, TagFinding},
     name,
@@ -57,7 +57,7 @@ impl View {
                 coloured(word(result.outcome().as_str_name(), "OUTCOME_")),
                 Cell::new(&result.tag_key),
                 Cell::new(&result.reason),
-                Cell::new(&result.message),
+                Cell::new(in_commands(&result.message)),
             ]);
         }
         self.render(table, &[0])
@@ -75,7 +75,8 @@ impl View {
             text += &self.heading(&format!("{code}  {instances} in {}", finding.location));
             let shown = finding.instance_ids.iter().take(IDS_SHOWN).cloned().collect::<Vec<_>>().join(", ");
             let more = if finding.instance_ids.len() > IDS_SHOWN { ", …" } else { "" };
-            text += &format!("\n  {shown}{more}\n  seen: {}\n  do:   {}\n", finding.evidence, finding.fix);
+            text +=
+                &format!("\n  {shown}{more}\n  seen: {}\n  do:   {}\n", finding.evidence, in_commands(&finding.fix));
             if let Some(command) = finding.remedy.as_ref().and_then(command) {
                 text += &format!("  {command}\n");
             }

@@ -1,6 +1,6 @@
 //! Instances, whether they can be patched, their patches, and the summary of many.
 
-use super::{View, coloured, command, places, word};
+use super::{View, coloured, command, in_commands, places, word};
 use crate::{
     api::{CheckReadinessResponse, ExplainBaselineResponse, Instance, InstancePatch, PatchCounts},
     name,
@@ -82,17 +82,35 @@ impl View {
                 let mut row = vec![Cell::new(id), coloured(ready)];
                 if narrow {
                     row.push(Cell::new(format!("{code}\n{weight}, {certainty}")));
-                    row.push(Cell::new(format!("{} → {}", finding.evidence, finding.fix)));
+                    row.push(Cell::new(format!("{} → {}", finding.evidence, in_commands(&finding.fix))));
                 } else {
                     row.extend([Cell::new(code), coloured(weight), Cell::new(certainty)]);
-                    row.extend([Cell::new(&finding.evidence), Cell::new(&finding.fix)]);
+                    row.extend([Cell::new(&finding.evidence), Cell::new(in_commands(&finding.fix))]);
                 }
                 table.add_row(row);
             }
         }
-        let findings = answers.iter().flat_map(|answer| &answer.findings);
-        let commands: Vec<String> = findings.filter_map(|finding| command(finding.remedy.as_ref()?)).collect();
-        self.render(table, &[0, 2]) + &self.commands(&commands)
+        self.render(table, &[0, 2]) + &self.remedies(answers)
+    }
+
+    /// Commands to be copied, each on a line of its own however long it is, below what it mends and where.
+    fn remedies(&self, answers: &[CheckReadinessResponse]) -> String {
+        let mut commands: Vec<(String, &str, Vec<String>)> = Vec::new();
+        for answer in answers {
+            for finding in &answer.findings {
+                let Some(command) = finding.remedy.as_ref().and_then(command) else { continue };
+                let code = word(finding.code().as_str_name(), "CODE_");
+                match commands.iter_mut().find(|(known, ..)| *known == command) {
+                    Some((.., instances)) => instances.push(name::id(&answer.name)),
+                    None => commands.push((command, code, vec![name::id(&answer.name)])),
+                }
+            }
+        }
+        let lines = commands.into_iter().map(|(command, code, instances)| {
+            let title = self.heading(&format!("{code} of {}", instances.join(", ")));
+            format!("\n{title}\n  {command}\n")
+        });
+        lines.collect()
     }
 
     /// Which baseline an instance gets, why, and what would give it another.
@@ -120,11 +138,6 @@ impl View {
             }
         }
         text
-    }
-
-    /// Commands to be copied, each on a line of its own however long it is.
-    fn commands(&self, commands: &[String]) -> String {
-        commands.iter().map(|command| format!("  {command}\n")).collect()
     }
 
     /// One line for each patch.

@@ -14,7 +14,7 @@ mod times;
 
 pub use baselines::rule_sentence;
 pub use progress::{Progress, progress_line};
-pub use remedy::command;
+pub use remedy::{command, in_commands, quoted};
 
 use crate::{Location, api};
 use comfy_table::{

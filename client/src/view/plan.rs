@@ -1,6 +1,6 @@
 //! Plans as differences: `+` comes, `-` goes, `~` becomes another, `>` a command runs there, `!` is left out.
 
-use super::{View, count, last_segments};
+use super::{View, count, in_commands, last_segments};
 use crate::api::{Plan, PlanChange, plan_change::Action};
 use comfy_table::{Cell, Color};
 use percent_encoding::percent_decode_str;
@@ -38,7 +38,7 @@ impl View {
             text += &format!("Acts on {}.\n", count(plan.target_count, "instance"));
         }
         for notice in &plan.notices {
-            text += &format!("Note: {} [{}]\n", notice.message, notice.code);
+            text += &format!("Note: {} [{}]\n", in_commands(&notice.message), notice.code);
         }
         text
     }

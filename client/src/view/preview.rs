@@ -1,6 +1,6 @@
 //! What a baseline would do, and AWS's catalogue: a line for each patch, the reasons, and what cannot be known.
 
-use super::{View, count};
+use super::{View, count, in_commands};
 use crate::{
     api::{AvailablePatch, PreviewBaselineResponse, PreviewCounts, previewed_patch::State},
     name,
@@ -91,7 +91,7 @@ impl View {
             }
         }
         for notice in &preview.notices {
-            let _ = writeln!(text, "Note: {} [{}]", notice.message, notice.code);
+            let _ = writeln!(text, "Note: {} [{}]", in_commands(&notice.message), notice.code);
         }
         for limit in &preview.limits {
             let _ = writeln!(text, "{}", self.aside(limit));

@@ -1,4 +1,4 @@
-//! Remedies as the commands that send them.
+//! Remedies as the commands that send them, and what the API says in the words of the command line.
 
 use crate::{
     Location,
@@ -31,13 +31,33 @@ pub fn command(remedy: &Remedy) -> Option<String> {
     Some(format!("patchctl {} --location {location}", words.join(" ")))
 }
 
+/// What the API says, with the commands and flags that stand for its methods and fields.
+pub fn in_commands(text: &str) -> String {
+    const WORDS: [(&str, &str); 12] = [
+        ("AddInstances", "`patchctl groups add`"),
+        ("RemoveInstances", "`patchctl groups remove`"),
+        ("AttachBaseline", "`patchctl groups attach`"),
+        ("CheckReadiness", "`patchctl readiness`"),
+        ("ListPatchProperties", "`patchctl baselines properties`"),
+        ("SkipNextRun", "`patchctl schedules skip`"),
+        ("set `allow_move`", "add --move"),
+        ("`allow_move`", "--move"),
+        ("set `replace`", "add --replace"),
+        ("set allow_diverged", "add --allow-diverged"),
+        ("set replace", "add --replace"),
+        ("time_zone is", "the time zone is"),
+    ];
+    let text = text.replace("patch_schedule.time_zone", "time_zone");
+    WORDS.iter().fold(text, |text, (api, command)| text.replace(api, command))
+}
+
 fn words(verb: [&str; 2], group: &str, rest: impl IntoIterator<Item = String>) -> Vec<String> {
     let verb = verb.map(str::to_owned).into_iter();
     verb.chain([name::id(group)]).chain(rest).collect()
 }
 
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
+/// A word as a shell takes it for one.
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
@@ -49,6 +69,25 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::api;
+
+    #[test]
+    fn methods_and_fields_of_the_api_become_commands_and_flags() {
+        for (api, told) in [
+            (
+                "so that the default applies; AttachBaseline gives it one",
+                "so that the default applies; `patchctl groups attach` gives it one",
+            ),
+            (
+                "put into a group with AddInstances, with `allow_move`",
+                "put into a group with `patchctl groups add`, with --move",
+            ),
+            ("it is in db; set `allow_move` to move it", "it is in db; add --move to move it"),
+            ("patch_schedule.time_zone is Tokio", "the time zone is Tokio"),
+            ("nothing to translate", "nothing to translate"),
+        ] {
+            assert_eq!(in_commands(api), told);
+        }
+    }
 
     #[test]
     fn a_remedy_is_a_command_that_a_shell_takes() {

@@ -19,7 +19,7 @@ use std::{
 pub struct SimClock(Arc<Mode>);
 
 enum Mode {
-    Scaled { start: Timestamp, begun: tokio::time::Instant, speed: f64 },
+    Scaled { start: Timestamp, begun: tokio::time::Instant, speed: f64, ahead: Mutex<Duration> },
     Manual(Mutex<Manual>),
 }
 
@@ -38,7 +38,8 @@ impl SimClock {
     /// A clock that starts at `start` now and runs `speed` times as fast as real time.
     pub fn scaled(start: Timestamp, speed: f64) -> Self {
         let speed = if speed.is_finite() && speed > 0.0 { speed } else { 1.0 };
-        Self(Arc::new(Mode::Scaled { start, begun: tokio::time::Instant::now(), speed }))
+        let (begun, ahead) = (tokio::time::Instant::now(), Mutex::default());
+        Self(Arc::new(Mode::Scaled { start, begun, speed, ahead }))
     }
 
     /// A clock that stands at `start` until it is advanced.
@@ -49,17 +50,26 @@ impl SimClock {
 
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Mode::Scaled { start, begun, speed } => later(*start, begun.elapsed().mul_f64(*speed)),
+            Mode::Scaled { start, begun, speed, ahead } => {
+                later(*start, begun.elapsed().mul_f64(*speed).saturating_add(*lock(ahead)))
+            }
             Mode::Manual(manual) => lock(manual).now,
         }
     }
 
-    /// Moves a manual clock and wakes those whose time has come; a scaled clock moves by itself and ignores this.
+    /// Moves the clock ahead. A manual one wakes those whose time has come. Whoever sleeps by a scaled one sleeps on for
+    /// what was left, as timers do on a machine whose clock is set.
     pub fn advance(&self, by: Duration) {
-        if let Mode::Manual(manual) = &*self.0 {
-            let mut manual = lock(manual);
-            let now = later(manual.now, by);
-            manual.jump(now);
+        match &*self.0 {
+            Mode::Scaled { ahead, .. } => {
+                let mut ahead = lock(ahead);
+                *ahead = ahead.saturating_add(by);
+            }
+            Mode::Manual(manual) => {
+                let mut manual = lock(manual);
+                let now = later(manual.now, by);
+                manual.jump(now);
+            }
         }
     }
 
@@ -161,8 +171,8 @@ impl Drop for ManualSleep {
     }
 }
 
-fn lock(manual: &Mutex<Manual>) -> MutexGuard<'_, Manual> {
-    manual.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `from` plus `by`, at most the end of time.
@@ -221,5 +231,17 @@ mod tests {
         clock.sleep(Duration::from_secs(120)).await;
         let passed = clock.now().duration_since(start()).as_secs_f64();
         assert!((120.0..121.0).contains(&passed), "{passed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scaled_clock_can_be_set_ahead_and_those_who_sleep_are_left_to_sleep() {
+        let clock = SimClock::scaled(start(), 60.0);
+        let sleep = clock.sleep(Duration::from_secs(120));
+        clock.advance(Duration::from_secs(18 * 3600));
+        let (hours, begun) =
+            (|clock: &SimClock| clock.now().duration_since(start()).as_hours(), tokio::time::Instant::now());
+        assert_eq!(hours(&clock), 18);
+        sleep.await;
+        assert_eq!(begun.elapsed().as_secs(), 2);
     }
 }

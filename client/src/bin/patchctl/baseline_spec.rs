@@ -182,6 +182,24 @@ fn rule(text: &str) -> Result<ApprovalRule, String> {
     Ok(rule)
 }
 
+/// A rule as `--rule` takes it.
+pub(crate) fn in_short(rule: &ApprovalRule) -> String {
+    let mut parts: Vec<String> = rule.filters.iter().map(|f| format!("{}={}", f.key, f.values.join(","))).collect();
+    match &rule.approval {
+        Some(Approval::ApproveAfterDays(1)) => parts.push("after 1 day".to_owned()),
+        Some(Approval::ApproveAfterDays(days)) => parts.push(format!("after {days} days")),
+        Some(Approval::ApproveUntilDate(date)) => parts.push(format!("until {date}")),
+        None => {}
+    }
+    if !rule.compliance_level.is_empty() {
+        parts.push(format!("level {}", rule.compliance_level));
+    }
+    if rule.enable_non_security {
+        parts.push("non-security".to_owned());
+    }
+    parts.join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +212,13 @@ mod tests {
         assert_eq!(filters, [("CLASSIFICATION", "Security".to_owned()), ("SEVERITY", "Critical|Important".to_owned())]);
         assert_eq!(rule.approval, Some(Approval::ApproveAfterDays(1)));
         assert_eq!((rule.compliance_level.as_str(), rule.enable_non_security), ("HIGH", true));
+        for text in [
+            "CLASSIFICATION=Security; SEVERITY=Critical,Important; after 1 day; level HIGH; non-security",
+            "until 2026-11-30",
+            "A=b; after 7 days",
+        ] {
+            assert_eq!(in_short(&super::rule(text).unwrap()), text);
+        }
         let until = super::rule("PRODUCT=Office 2016; until 2026-11-30").unwrap();
         assert_eq!(until.filters[0].values, ["Office 2016"]);
         assert_eq!(until.approval, Some(Approval::ApproveUntilDate("2026-11-30".to_owned())));

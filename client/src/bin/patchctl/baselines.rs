@@ -21,7 +21,7 @@ Examples:
   patchctl baselines get pb-0be8c61cde3be63f3       what it approves, in sentences
   patchctl baselines preview pb-0be8c61cde3be63f3 --rule 'CLASSIFICATION=Security; SEVERITY=Critical; after 1 day'
   patchctl baselines clone pb-0be8c61cde3be63f3 critical-at-once --rule 'CLASSIFICATION=Security; SEVERITY=Critical; after 1 day'
-  patchctl baselines diff pb-0be8c61cde3be63f3 pb-0123456789abcdef0
+  patchctl baselines diff pb-0be8c61cde3be63f3 critical-at-once
   patchctl baselines properties AMAZON_LINUX_2 PRODUCT")]
 pub(crate) struct Baselines {
     #[command(subcommand)]
@@ -36,7 +36,7 @@ enum Action {
     List(List),
     /// Shows one baseline with what it approves, in sentences.
     Get {
-        /// pb-…, or the resource name.
+        /// pb-…, its name, or the resource name.
         #[arg(value_name = "BASELINE")]
         id: String,
     },
@@ -54,7 +54,7 @@ enum Action {
     },
     /// Makes a baseline of your own after another one, with changes.
     Clone {
-        /// The one to copy: pb-…, or the resource name.
+        /// The one to copy: pb-…, its name, or the resource name.
         #[arg(value_name = "BASELINE")]
         id: String,
         /// The new one's name.
@@ -66,7 +66,7 @@ enum Action {
     },
     /// Changes a baseline of your own: only what is said.
     Update {
-        /// pb-…, or the resource name.
+        /// pb-…, its name, or the resource name.
         #[arg(value_name = "BASELINE")]
         id: String,
         /// Another name.
@@ -82,7 +82,7 @@ enum Action {
     },
     /// Deletes a baseline of your own that nothing uses.
     Delete {
-        /// pb-…, or the resource name.
+        /// pb-…, its name, or the resource name.
         #[arg(value_name = "BASELINE")]
         id: String,
         #[command(flatten)]
@@ -92,7 +92,7 @@ enum Action {
     Defaults,
     /// Makes a baseline the default of its operating system.
     SetDefault {
-        /// pb-…, or the resource name.
+        /// pb-…, its name, or the resource name.
         #[arg(value_name = "BASELINE")]
         id: String,
         #[command(flatten)]
@@ -102,9 +102,9 @@ enum Action {
     Preview(Box<Preview>),
     /// Shows how two baselines differ: in what they say, and in the patches that they approve.
     Diff {
-        /// pb-…, or the resource name.
+        /// pb-…, its name, or the resource name.
         one: String,
-        /// pb-…, or the resource name.
+        /// pb-…, its name, or the resource name.
         other: String,
         #[command(flatten)]
         look: Look,
@@ -131,7 +131,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Preview {
-    /// pb-…, or the resource name.
+    /// pb-…, its name, or the resource name.
     #[arg(value_name = "BASELINE")]
     id: String,
     #[command(flatten)]
@@ -139,6 +139,9 @@ struct Preview {
     /// Another baseline to compare with.
     #[arg(long, value_name = "BASELINE")]
     compare_to: Option<String>,
+    /// Only the patches on which the two differ.
+    #[arg(long, requires = "compare_to")]
+    differences: bool,
     #[command(flatten)]
     look: Look,
 }
@@ -189,11 +192,10 @@ enum Owner {
 impl Baselines {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let Context { client, scope, out } = context;
-        let named = |id: &str| scope.name(id, Location::baseline);
         match self.action.unwrap_or(Action::List(self.list)) {
             Action::List(list) => return list.run(context).await,
             Action::Get { id } => {
-                let baseline = get(context, named(&id)?).await?;
+                let baseline = get(context, context.baseline(&id).await?).await?;
                 out.show("Baseline", &baseline, |view| view.baseline(&baseline))?;
             }
             Action::Create { name, os, spec, change } => {
@@ -202,13 +204,13 @@ impl Baselines {
                 create(context, scope.one()?.into(), baseline, None, None, change).await?;
             }
             Action::Clone { id, name, spec, change } => {
-                let from = named(&id)?;
+                let from = context.baseline(&id).await?;
                 let parent = Location::of(&from).map_or_else(|| scope.one(), Ok)?;
                 let (baseline, mask) = spec.over(Baseline { display_name: name, ..Baseline::default() })?;
                 create(context, parent.into(), baseline, Some(from), mask, change).await?;
             }
             Action::Update { id, rename, spec, etag, change } => {
-                let base = Baseline { name: named(&id)?, display_name: rename, ..Baseline::default() };
+                let base = Baseline { name: context.baseline(&id).await?, display_name: rename, ..Baseline::default() };
                 let (baseline, update_mask) = spec.over(base)?;
                 let validate_only = change.validate_only;
                 let request = api::UpdateBaselineRequest {
@@ -225,7 +227,7 @@ impl Baselines {
                 })?;
             }
             Action::Delete { id, consent } => {
-                let name = named(&id)?;
+                let name = context.baseline(&id).await?;
                 let call = |change: Change| {
                     client.delete_baseline(api::DeleteBaselineRequest {
                         name: name.clone(),
@@ -246,7 +248,7 @@ impl Baselines {
             }
             Action::Defaults => return defaults(context).await,
             Action::SetDefault { id, change } => {
-                let baseline = get(context, named(&id)?).await?;
+                let baseline = get(context, context.baseline(&id).await?).await?;
                 let parent = Location::of(&baseline.name).map_or_else(|| scope.one(), Ok)?;
                 let request = api::SetDefaultBaselineRequest {
                     name: parent.default_baseline(&baseline.operating_system),
@@ -261,7 +263,10 @@ impl Baselines {
                 })?;
             }
             Action::Preview(preview) => return preview.run(context).await,
-            Action::Diff { one, other, look } => return diff(context, named(&one)?, named(&other)?, look).await,
+            Action::Diff { one, other, look } => {
+                let (one, other) = (context.baseline(&one).await?, context.baseline(&other).await?);
+                return diff(context, one, other, look).await;
+            }
             Action::Properties { os, property, patch_set } => {
                 let request = api::ListPatchPropertiesRequest {
                     parent: scope.one()?.into(),
@@ -343,15 +348,18 @@ async fn diff(context: &Context, one: String, other: String, look: Look) -> Resu
 
 impl Preview {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Self { id, spec, compare_to, look } = self;
-        let name = context.scope.name(&id, Location::baseline)?;
-        let compare_to = compare_to.map(|id| context.scope.name(&id, Location::baseline)).transpose()?;
+        let Self { id, spec, compare_to, differences, look } = self;
+        let name = context.baseline(&id).await?;
+        let compare_to = match compare_to {
+            Some(id) => Some(context.baseline(&id).await?),
+            None => None,
+        };
         let subject = if spec.is_empty() {
             Subject::Baseline(name.clone())
         } else {
             Subject::Draft(spec.over(get(context, name.clone()).await?)?.0)
         };
-        let answer = context.client.preview_baseline(look.request(&name, subject, compare_to, false)?).await?;
+        let answer = context.client.preview_baseline(look.request(&name, subject, compare_to, differences)?).await?;
         context.out.show("PreviewBaselineResponse", &answer, |view| view.preview(&answer))?;
         Ok(Exit::Well)
     }

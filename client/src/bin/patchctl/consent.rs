@@ -5,7 +5,7 @@ use crate::{
     args::{Change, Consent},
     failure::Failure,
 };
-use patchplane_client::{Error, api::Plan};
+use patchplane_client::{Error, api::Plan, view::in_commands};
 use std::{
     io::{self, IsTerminal as _, Write as _},
     thread,
@@ -24,7 +24,7 @@ impl Context {
     pub(crate) fn note(&self, plan: Option<&Plan>) {
         for notice in plan.into_iter().flat_map(|plan| &plan.notices) {
             // News besides the answer: a closed standard error takes nothing from it.
-            let _ = writeln!(io::stderr(), "note: {} [{}]", notice.message, notice.code);
+            let _ = writeln!(io::stderr(), "note: {} [{}]", in_commands(&notice.message), notice.code);
         }
     }
 

@@ -5,6 +5,7 @@ use patchplane_client::{
     Error,
     api::{PatchOperation, patch_operation::State},
     has_ended,
+    view::in_commands,
 };
 use std::{
     io::{self, Write as _},
@@ -117,7 +118,7 @@ impl From<io::Error> for Failure {
 fn what_happened(error: &Error) -> String {
     let text = error.to_string();
     // The advice has a line of its own.
-    text.strip_suffix(&format!("; {}", error.advice())).unwrap_or(&text).to_owned()
+    in_commands(text.strip_suffix(&format!("; {}", error.advice())).unwrap_or(&text))
 }
 
 /// What to type next, where this program has something to offer, else the library's advice.
@@ -131,11 +132,10 @@ fn what_next(error: &Error) -> String {
             "`patchctl instances --account - --region -` shows every location configured"
         }
         Some("OTHER_BASELINE_ATTACHED") => "add --replace to take the other baseline off first",
-        Some("NO_TARGETS") if error.message().contains("NOT_RUNNING") => {
-            "start the instances, then ask `patchctl readiness ID` until it says yes, and run this again"
-        }
+        Some("NO_TARGETS") if error.message().contains("NOT_RUNNING") => return start(error.message()),
         Some("NO_TARGETS") if error.message().contains("near misses") => {
-            "name the group as its tag does, or let `patchctl groups add GROUP INSTANCE` write the tag that works"
+            "name the group as its tag does; `patchctl groups findings` lists tags that AWS does not read, each with the \
+             command that mends it"
         }
         Some("NO_TARGETS") => "`patchctl instances` shows groups; `patchctl readiness ID` says what is in the way",
         Some("PATCH_SCHEDULE_NOT_FOUND") => "`patchctl schedules` lists those there are",
@@ -153,11 +153,25 @@ fn what_next(error: &Error) -> String {
             "start one with `patchplane serve --simulated`, or name another with --server or PATCHPLANE_SERVER"
         }
         _ if error.field_violations().iter().any(|violation| violation.field.ends_with("time_zone")) => {
-            "name the zone whose clocks you mean, such as --zone Asia/Tokyo; UTC must be said, too"
+            match error.message().split_once("did you mean ").map(|(_, zone)| zone.trim_end_matches('?')) {
+                Some(zone) => return format!("say --zone {zone}, if that is meant"),
+                None => "say whose clocks are meant, such as --zone Asia/Tokyo; if UTC is, say --zone UTC",
+            }
         }
         _ => return error.advice(),
     };
     offer.to_owned()
+}
+
+/// How to start the instances that a message names.
+fn start(message: &str) -> String {
+    let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    let ids: Vec<&str> = words.filter(|word| word.starts_with("i-")).collect();
+    let ids = ids.join(" ");
+    format!(
+        "start what is stopped: `aws ec2 start-instances --instance-ids {ids}`; when `patchctl readiness {ids}` finds nothing \
+         in the way, run this again"
+    )
 }
 
 #[cfg(test)]

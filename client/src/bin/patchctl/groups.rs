@@ -35,7 +35,7 @@ enum Action {
     Attach {
         /// The group's name as it stands in the tag.
         group: String,
-        /// pb-…, or the resource name.
+        /// pb-…, its name, or the resource name.
         baseline: String,
         /// Take off another baseline of the same operating system first.
         #[arg(long)]
@@ -47,7 +47,7 @@ enum Action {
     Detach {
         /// The group's name as it stands in the tag.
         group: String,
-        /// pb-…, or the resource name.
+        /// pb-…, its name, or the resource name.
         baseline: String,
         #[command(flatten)]
         change: Change,
@@ -95,7 +95,7 @@ impl Groups {
                 let validate_only = change.validate_only;
                 let request = api::AttachBaselineRequest {
                     name: named(&group)?,
-                    baseline: scope.name(&baseline, Location::baseline)?,
+                    baseline: context.baseline(&baseline).await?,
                     replace,
                     request_id: change.request_id,
                     validate_only,
@@ -114,7 +114,7 @@ impl Groups {
                 let validate_only = change.validate_only;
                 let request = api::DetachBaselineRequest {
                     name: named(&group)?,
-                    baseline: scope.name(&baseline, Location::baseline)?,
+                    baseline: context.baseline(&baseline).await?,
                     request_id: change.request_id,
                     validate_only,
                     expected_plan: change.expected_plan,

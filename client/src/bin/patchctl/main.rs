@@ -7,6 +7,7 @@ mod consent;
 mod failure;
 mod groups;
 mod instances;
+mod names;
 mod operations;
 mod output;
 mod pages;

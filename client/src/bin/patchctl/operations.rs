@@ -8,7 +8,7 @@ use crate::{
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use patchplane_client::{
-    Followed, Listing, Location,
+    Followed, Listing,
     api::{self, PatchOperation, patch_operation, patch_operation::Kind, patch_operation_step},
     has_ended,
     view::{Progress, View},
@@ -101,6 +101,7 @@ struct Spec {
 Examples:
   patchctl operations                                   everything, newest first
   patchctl operations --watch                           until everything has ended
+  patchctl operations get last                          the newest
   patchctl operations get 01KB8Q2M4V5W6X7Y8Z9A0B1C2D --watch
   patchctl operations targets 01KB8Q2M4V5W6X7Y8Z9A0B1C2D
 
@@ -141,7 +142,7 @@ enum Action {
     },
 }
 
-const OPERATION: &str = "The operation's id, or its resource name";
+const OPERATION: &str = "The operation's id, its resource name, or `last` for the newest";
 
 #[derive(Debug, Args)]
 struct List {
@@ -153,9 +154,10 @@ struct List {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  patchctl output 01KB8Q2M4V5W6X7Y8Z9A0B1C2D i-0123456789abcdef0")]
+  patchctl output 01KB8Q2M4V5W6X7Y8Z9A0B1C2D i-0123456789abcdef0
+  patchctl output last i-0123456789abcdef0              of the newest operation")]
 pub(crate) struct Output {
-    /// The operation's id, or its resource name.
+    #[arg(help = OPERATION)]
     operation: String,
     /// The instance's id.
     instance: String,
@@ -266,25 +268,24 @@ async fn started(
 
 impl Operations {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Context { client, scope, out } = context;
-        let named = |id: &str| scope.name(id, Location::patch_operation);
+        let Context { client, out, .. } = context;
         match self.action.unwrap_or(Action::List(self.list)) {
             Action::List(List { watch: false }) => list(context).await,
             Action::List(List { watch: true }) => watch_list(context).await,
             Action::Get { id, watch: false } => {
-                let request = api::GetPatchOperationRequest { name: named(&id)? };
+                let request = api::GetPatchOperationRequest { name: context.operation(&id).await? };
                 let operation = client.get_patch_operation(request).await?.patch_operation.unwrap_or_default();
                 out.show("PatchOperation", &operation, |view| view.operation(&operation))?;
                 Ok(Exit::of(&operation))
             }
             Action::Targets { id } => {
-                let targets = targets(context, named(&id)?).await?;
+                let targets = targets(context, context.operation(&id).await?).await?;
                 let all = api::ListPatchOperationTargetsResponse { targets, ..Default::default() };
                 out.show("ListPatchOperationTargetsResponse", &all, |view| view.targets(&all.targets))?;
                 Ok(Exit::Well)
             }
             Action::Get { id, watch: true } | Action::Watch { id } => {
-                let followed = follow(context, &named(&id)?, |message| {
+                let followed = follow(context, &context.operation(&id).await?, |message| {
                     match out.json("WatchPatchOperationResponse", message)? {
                         Some(line) => out.write_line(&line),
                         None => Ok(()),
@@ -297,7 +298,7 @@ impl Operations {
                 }
             }
             Action::Wait { id } => {
-                let name = named(&id)?;
+                let name = context.operation(&id).await?;
                 let operation = CtrlC::new().unless(client.wait(&name), &again(&name)).await??;
                 out.show("PatchOperation", &operation, |view| view.operation(&operation))?;
                 Ok(Exit::of(&operation))
@@ -331,7 +332,7 @@ impl CtrlC {
 
 impl Output {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let operation = context.scope.name(&self.operation, Location::patch_operation)?;
+        let operation = context.operation(&self.operation).await?;
         let step = match self.step {
             Some(step) => step,
             None => step_that_ran(context, &operation, &self.instance).await?,

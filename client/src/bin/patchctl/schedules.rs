@@ -7,7 +7,7 @@ use crate::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use patchplane_client::{
-    Listing, Location,
+    Listing,
     api::{self, InstanceLimit, TagMatch, patch_operation, recurrence},
 };
 
@@ -19,11 +19,11 @@ Examples:
   patchctl schedules create web-nightly --install --reboot if-needed --group web --daily 03:00 --zone Asia/Tokyo
   patchctl schedules create db-scan --scan --group db --weekly mon,thu --at 22:30 --zone Europe/Berlin
   patchctl schedules create patch-tuesday --install --reboot no --tag env=test --nth 2 --weekday tue --offset 2 --at 02:00 --zone UTC
-  patchctl schedules update mw-0123456789abcdef0 --daily 04:00 --zone Europe/Berlin
-  patchctl schedules pause mw-0123456789abcdef0
+  patchctl schedules update web-nightly --daily 04:00 --zone Europe/Berlin
+  patchctl schedules pause mw-0123456789abcdef0                by its id, where two have one name
   patchctl schedules resume mw-0123456789abcdef0
-  patchctl schedules skip mw-0123456789abcdef0                leaves out the next run
-  patchctl schedules delete mw-0123456789abcdef0 --yes")]
+  patchctl schedules skip web-nightly                         leaves out the next run
+  patchctl schedules delete web-nightly --yes")]
 pub(crate) struct Schedules {
     #[command(subcommand)]
     action: Option<Action>,
@@ -35,7 +35,7 @@ enum Action {
     List,
     /// Shows one schedule with its next runs.
     Get {
-        /// mw-…, or the resource name.
+        /// mw-…, its name, or the resource name.
         schedule: String,
     },
     /// Makes a schedule; AWS carries it out by itself.
@@ -44,21 +44,21 @@ enum Action {
     Update(Box<Update>),
     /// Keeps a schedule from running until it is resumed.
     Pause {
-        /// mw-…, or the resource name.
+        /// mw-…, its name, or the resource name.
         schedule: String,
         #[command(flatten)]
         change: Change,
     },
     /// Lets a paused schedule run again.
     Resume {
-        /// mw-…, or the resource name.
+        /// mw-…, its name, or the resource name.
         schedule: String,
         #[command(flatten)]
         change: Change,
     },
     /// Leaves out the next run, or takes that back.
     Skip {
-        /// mw-…, or the resource name.
+        /// mw-…, its name, or the resource name.
         schedule: String,
         /// Leave out nothing any more.
         #[arg(long)]
@@ -68,7 +68,7 @@ enum Action {
     },
     /// Deletes a schedule.
     Delete {
-        /// mw-…, or the resource name.
+        /// mw-…, its name, or the resource name.
         schedule: String,
         /// Also where its window does more than the schedule shows.
         #[arg(long)]
@@ -107,7 +107,7 @@ struct Create {
 
 #[derive(Debug, Args)]
 struct Update {
-    /// mw-…, or the resource name.
+    /// mw-…, its name, or the resource name.
     schedule: String,
     /// Another name.
     #[arg(long)]
@@ -211,27 +211,30 @@ struct Settings {
 
 impl Schedules {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Context { client, scope, out } = context;
-        let named = |schedule: &str| scope.name(schedule, Location::patch_schedule);
+        let Context { client, out, .. } = context;
         match self.action.unwrap_or(Action::List) {
             Action::List => list(context).await,
             Action::Get { schedule } => {
-                let request = api::GetPatchScheduleRequest { name: named(&schedule)? };
+                let request = api::GetPatchScheduleRequest { name: context.schedule(&schedule).await? };
                 let schedule = client.get_patch_schedule(request).await?.patch_schedule.unwrap_or_default();
                 out.show("PatchSchedule", &schedule, |view| view.schedule(&schedule))?;
                 Ok(Exit::Well)
             }
             Action::Create(create) => create.run(context).await,
             Action::Update(update) => update.run(context).await,
-            Action::Pause { schedule, change } => enable(context, named(&schedule)?, false, change).await,
-            Action::Resume { schedule, change } => enable(context, named(&schedule)?, true, change).await,
+            Action::Pause { schedule, change } => {
+                enable(context, context.schedule(&schedule).await?, false, change).await
+            }
+            Action::Resume { schedule, change } => {
+                enable(context, context.schedule(&schedule).await?, true, change).await
+            }
             Action::Skip { schedule, undo: true, change } => {
-                let schedule = api::PatchSchedule { name: named(&schedule)?, ..Default::default() };
+                let schedule = api::PatchSchedule { name: context.schedule(&schedule).await?, ..Default::default() };
                 update(context, schedule, &["skipped_until"], Consent { change, yes: true }).await
             }
             Action::Skip { schedule, undo: false, change } => {
                 let Change { validate_only, expected_plan, request_id } = change;
-                let name = named(&schedule)?;
+                let name = context.schedule(&schedule).await?;
                 let request = api::SkipNextRunRequest { name, request_id, validate_only, expected_plan };
                 let answer = client.skip_next_run(request).await?;
                 out.show("SkipNextRunResponse", &answer, |view| {
@@ -242,7 +245,7 @@ impl Schedules {
                 Ok(Exit::Well)
             }
             Action::Delete { schedule, allow_diverged, consent } => {
-                let name = named(&schedule)?;
+                let name = context.schedule(&schedule).await?;
                 let call = |change: Change| {
                     let Change { validate_only, expected_plan, request_id } = change;
                     let (name, etag) = (name.clone(), String::new());
@@ -388,7 +391,7 @@ impl Update {
             });
         }
         let schedule = api::PatchSchedule {
-            name: context.scope.name(&schedule, Location::patch_schedule)?,
+            name: context.schedule(&schedule).await?,
             display_name: name.unwrap_or_default(),
             kind,
             reboot_option,

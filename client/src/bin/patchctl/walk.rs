@@ -1,5 +1,8 @@
 //! `patchctl walk`: an operator's first day, explained at each step, against the server it is connected to.
 
+mod baselines;
+mod schedule;
+
 use crate::{
     Context,
     args::{Change, Consent},
@@ -11,10 +14,10 @@ use clap::Args;
 use patchplane_client::{
     Error, Listing, Location,
     api::{
-        self, Baseline, Instance, PatchOperation, Plan, patch_operation::Kind, patch_operation::RebootOption,
-        patch_operation_target::State, recurrence,
+        self, Instance, PatchOperation, Plan, patch_operation::Kind, patch_operation::RebootOption,
+        patch_operation_target::State,
     },
-    name::id,
+    view::quoted,
 };
 use std::{
     collections::BTreeSet,
@@ -102,7 +105,8 @@ impl Tour<'_> {
     async fn walk(&self, chosen: Vec<String>) -> Result<Exit, Failure> {
         let members = self.readiness(chosen).await?;
         self.next().await?;
-        let baseline = self.baseline().await?;
+        let predefined = self.baseline().await?;
+        let baseline = self.customise(predefined).await?;
         self.next().await?;
         self.attach(&baseline).await?;
         self.next().await?;
@@ -169,57 +173,6 @@ impl Tour<'_> {
         self.show(&self.context.out.view.readiness(&answers))?;
         self.say(&format!("The walk goes on with {}.", members.join(", ")))?;
         Ok(members)
-    }
-
-    async fn baseline(&self) -> Result<Baseline, Failure> {
-        self.title("2. What would be installed?")?;
-        self.say(
-            "A patch baseline says which patches are approved: by classification and severity, some days after their \
-             release. AWS keeps one for each operating system, which nobody can change; one of your own starts as a copy.",
-        )?;
-        self.command(&format!("baselines --os {} --owner aws", self.os))?;
-        let request = api::ListBaselinesRequest {
-            parent: self.location.to_string(),
-            operating_system: self.os.clone(),
-            owner: api::baseline::Owner::Aws.into(),
-            ..Default::default()
-        };
-        let all = Listing::collect(self.context.client.list_baselines(request)).await?.items;
-        self.show(&self.context.out.view.baselines(&all))?;
-        let Some(chosen) = all.iter().find(|baseline| baseline.default).or(all.first()) else {
-            return Err(Failure::Usage {
-                what: format!("AWS has no baseline for {}", self.os),
-                next: "`patchctl baselines` lists what there is; give its operating system as --os".to_owned(),
-            });
-        };
-        self.command(&format!("baselines get {}", id(&chosen.name)))?;
-        let request = api::GetBaselineRequest { name: chosen.name.clone() };
-        let baseline = self.context.client.get_baseline(request).await?.baseline.unwrap_or_default();
-        self.show(&self.context.out.view.baseline(&baseline))?;
-        Ok(baseline)
-    }
-
-    async fn attach(&self, baseline: &Baseline) -> Result<(), Failure> {
-        self.title(&format!("3. Attach it to the patch group {:?}", self.group))?;
-        self.say(
-            "Instances get their baseline through a patch group. A group without one gets the default of each operating \
-             system, silently; an attached one is what you decided.",
-        )?;
-        self.command(&format!("groups attach {} {}", quoted(&self.group), id(&baseline.name)))?;
-        let request = api::AttachBaselineRequest {
-            name: self.location.patch_group(&self.group),
-            baseline: baseline.name.clone(),
-            ..Default::default()
-        };
-        let call = |Change { validate_only, expected_plan, request_id }| {
-            let request = api::AttachBaselineRequest { validate_only, expected_plan, request_id, ..request.clone() };
-            self.context.client.attach_baseline(request)
-        };
-        let done = self.change(call, |answer| answer.plan.as_ref(), |_| "Attach it?".to_owned()).await?;
-        if let Some(group) = done.and_then(|answer| answer.patch_group) {
-            self.show(&self.context.out.view.group(&group))?;
-        }
-        Ok(())
     }
 
     /// Puts the instances into the group; gives how many are in it.
@@ -296,87 +249,6 @@ impl Tour<'_> {
         self.operate(Kind::Install, RebootOption::RebootIfNeeded, "").await?;
         self.command(&format!("report --group {}", quoted(&self.group)))?;
         self.summary().await
-    }
-
-    /// Makes the nightly schedule, unless there is one; gives its id.
-    async fn schedule(&self) -> Result<Option<String>, Failure> {
-        let zone = &self.zone;
-        self.title(&format!("8. Every night: install daily at 03:00 in {zone}"))?;
-        self.say(
-            "A schedule is one call here, and a maintenance window of Systems Manager there, which runs also while patchplane \
-             is down. AWS takes times for UTC unless told otherwise; here the zone must be said, and the next runs are \
-             shown on its clocks with UTC beside them.",
-        )?;
-        self.command(&format!("schedules preview --daily 03:00 --zone {zone} --count 3"))?;
-        let time = api::TimeOfDay { hours: 3, minutes: 0, seconds: 0 };
-        let daily = recurrence::Kind::Daily(recurrence::Daily { time: Some(time) });
-        let recurrence = Some(api::Recurrence { kind: Some(daily) });
-        let request = api::PreviewScheduleRequest {
-            recurrence: recurrence.clone(),
-            time_zone: zone.clone(),
-            count: 3,
-            after_time: None,
-        };
-        let runs = self.context.client.preview_schedule(request).await?.runs;
-        self.show(&self.context.out.view.upcoming(&runs))?;
-
-        let name = self.group.replace(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c)), "-") + "-nightly";
-        let request = api::ListPatchSchedulesRequest { parent: self.location.to_string(), ..Default::default() };
-        let all = Listing::collect(self.context.client.list_patch_schedules(request)).await?.items;
-        if let Some(schedule) = all.iter().find(|schedule| schedule.display_name == name) {
-            self.command(&format!("schedules get {}", id(&schedule.name)))?;
-            self.show(&self.context.out.view.schedule(schedule))?;
-            return Ok(Some(id(&schedule.name)));
-        }
-        let group = quoted(&self.group);
-        let does = format!("--install --reboot if-needed --group {group} --daily 03:00 --zone {zone}");
-        self.command(&format!("schedules create {name} {does}"))?;
-        let patch_groups = vec![self.group.clone()];
-        let schedule = api::PatchSchedule {
-            display_name: name,
-            kind: Kind::Install.into(),
-            reboot_option: RebootOption::RebootIfNeeded.into(),
-            targets: Some(api::patch_schedule::Targets { patch_groups, ..Default::default() }),
-            recurrence,
-            time_zone: zone.clone(),
-            ..Default::default()
-        };
-        let call = |Change { validate_only, expected_plan, request_id }| {
-            self.context.client.create_patch_schedule(api::CreatePatchScheduleRequest {
-                parent: self.location.to_string(),
-                patch_schedule: Some(schedule.clone()),
-                request_id,
-                validate_only,
-                expected_plan,
-            })
-        };
-        let done = self.change(call, |answer| answer.plan.as_ref(), |_| "Make this schedule?".to_owned()).await?;
-        let Some(schedule) = done.and_then(|answer| answer.patch_schedule) else { return Ok(None) };
-        self.show(&self.context.out.view.schedule(&schedule))?;
-        let schedule = id(&schedule.name);
-        self.say("Time and zone can be changed later, a night be left out, the whole be paused:")?;
-        self.command(&format!("schedules update {schedule} --daily 04:00 --zone Europe/Berlin"))?;
-        self.command(&format!("schedules skip {schedule}"))?;
-        self.command(&format!("schedules pause {schedule}"))?;
-        Ok(Some(schedule))
-    }
-
-    async fn history(&self, baseline: &Baseline, members: &[String], schedule: Option<String>) -> Result<(), Failure> {
-        self.title("The history")?;
-        self.command("operations")?;
-        let request = api::ListPatchOperationsRequest { parent: self.location.to_string(), ..Default::default() };
-        let all = Listing::collect(self.context.client.list_patch_operations(request)).await?.items;
-        self.show(&self.context.out.view.operations(&all))?;
-        let (group, members) = (quoted(&self.group), members.join(" "));
-        self.say(&format!(
-            "That was the day. The instances are still in the group {:?}, with {} attached. To take everything back:",
-            self.group, baseline.display_name,
-        ))?;
-        if let Some(schedule) = schedule {
-            self.command(&format!("schedules delete {schedule}"))?;
-        }
-        self.command(&format!("groups remove {group} {members}"))?;
-        self.command(&format!("groups detach {group} {}", id(&baseline.name)))
     }
 
     // === what steps have in common ===
@@ -520,14 +392,4 @@ fn in_the_way(all: &[Instance]) -> Vec<String> {
 fn has_misspelt_tag(instance: &Instance) -> bool {
     let alike = |key: &str| key.replace([' ', '-', '_'], "").eq_ignore_ascii_case("patchgroup");
     instance.tags.keys().any(|key| alike(key) && key != "Patch Group" && key != "PatchGroup")
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, TryStreamExt as _};
-use patchplane_client::{Listing, Location, api};
+use patchplane_client::{Listing, api};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -27,12 +27,12 @@ enum Action {
     List,
     /// Shows one window with its targets and tasks.
     Get {
-        /// mw-…, or the resource name.
+        /// mw-…, its name, or the resource name.
         window: String,
     },
     /// Lists what a window ran, newest first.
     Executions {
-        /// mw-…, or the resource name.
+        /// mw-…, its name, or the resource name.
         window: String,
         /// How many at most.
         #[arg(long, default_value_t = 20)]
@@ -40,7 +40,7 @@ enum Action {
     },
     /// Shows one run with its tasks and commands.
     Execution {
-        /// mw-…, or the resource name.
+        /// mw-…, its name, or the resource name.
         window: String,
         /// The run's UUID.
         execution: String,
@@ -59,7 +59,6 @@ enum Action {
 impl Windows {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let Context { client, scope, out } = context;
-        let named = |window: &str| scope.name(window, Location::maintenance_window);
         match self.action.unwrap_or(Action::List) {
             Action::List => {
                 let parent = scope.any()?.into();
@@ -75,20 +74,21 @@ impl Windows {
                 Ok(exit)
             }
             Action::Get { window } => {
-                let request = api::GetMaintenanceWindowRequest { name: named(&window)? };
+                let request = api::GetMaintenanceWindowRequest { name: context.window(&window).await? };
                 let window = client.get_maintenance_window(request).await?.maintenance_window.unwrap_or_default();
                 out.show("MaintenanceWindow", &window, |view| view.window(&window))?;
                 Ok(Exit::Well)
             }
             Action::Executions { window, limit } => {
-                let request = api::ListExecutionsRequest { parent: named(&window)?, ..Default::default() };
+                let request =
+                    api::ListExecutionsRequest { parent: context.window(&window).await?, ..Default::default() };
                 let executions = client.list_executions(request).take(limit).try_collect().await?;
                 let all = api::ListExecutionsResponse { executions, ..Default::default() };
                 out.show("ListExecutionsResponse", &all, |view| view.executions(&all.executions))?;
                 Ok(Exit::Well)
             }
             Action::Execution { window, execution } => {
-                let name = format!("{}/executions/{execution}", named(&window)?);
+                let name = format!("{}/executions/{execution}", context.window(&window).await?);
                 let answer = client.get_execution(api::GetExecutionRequest { name }).await?;
                 let execution = answer.execution.unwrap_or_default();
                 out.show("Execution", &execution, |view| view.execution(&execution))?;
