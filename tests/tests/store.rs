@@ -107,6 +107,7 @@ fn operation(n: u64) -> Operation {
         deadline: now() + Spec::DEFAULT_MAX_DURATION,
         origin: Origin::Patchplane,
         retry_of: None,
+        drift: Vec::new(),
     }
 }
 

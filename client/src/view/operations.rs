@@ -64,6 +64,7 @@ impl View {
             ("Reason", operation.state_reason.clone()),
             ("Explanation", operation.explanation.clone()),
             ("Outcome", counts(operation)),
+            ("Drift", drift(operation)),
             ("Created", self.moment(operation.create_time.as_ref())),
             ("Ended", self.moment(operation.end_time.as_ref())),
             (
@@ -119,11 +120,29 @@ impl View {
             } else {
                 row.extend(steps.iter().map(|step| coloured(state(step))));
             }
-            row.extend([Cell::new(change(target)), Cell::new(&target.explanation)]);
+            row.extend([Cell::new(change(target)), Cell::new(told(target))]);
             table.add_row(row);
         }
         self.render(table, &[0, 1])
     }
+}
+
+/// What happened, and what to do about it.
+fn told(target: &PatchOperationTarget) -> String {
+    [target.explanation.as_str(), &target.hint]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// What later batches got and earlier ones could not have, such as `AMAZON_LINUX_2: curl-… since batch 2`.
+fn drift(operation: &PatchOperation) -> String {
+    let lines = operation
+        .drift
+        .iter()
+        .map(|drift| format!("{}: {} since batch {}", drift.operating_system, drift.titles.join(", "), drift.batch));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What became of the target's patches, such as `3 missing → compliant, rebooted`.
@@ -198,7 +217,8 @@ pub(super) fn counts(operation: &PatchOperation) -> String {
 mod tests {
     use super::*;
     use crate::api::{
-        PatchOperationStep, TagMatch, patch_operation_step::State as StepState, patch_operation_target::State,
+        PatchDrift, PatchOperationStep, TagMatch, patch_operation_step::State as StepState,
+        patch_operation_target::State,
     };
 
     #[test]
@@ -220,6 +240,37 @@ mod tests {
              ─────────────────────────────────────────────────────────\n\
              i-0123456789abcdef0  SUCCEEDED  SKIPPED       SUCCEEDED\n"
         );
+    }
+
+    #[test]
+    fn the_hint_stands_below_what_happened() {
+        let target = PatchOperationTarget {
+            instance_id: "i-0123456789abcdef0".to_owned(),
+            state: State::Failed.into(),
+            reason: "LOCK_HELD".to_owned(),
+            explanation: "the command failed".to_owned(),
+            hint: "Wait.".to_owned(),
+            ..Default::default()
+        };
+        let shown = View::plain(None).targets([&target]);
+        let lines: Vec<&str> = shown.lines().skip(2).collect();
+        assert_eq!(lines.len(), 2, "{shown}");
+        assert!(lines[0].ends_with("the command failed") && lines[1].ends_with("Wait."), "{shown}");
+    }
+
+    #[test]
+    fn drift_is_told_with_the_first_batch_that_got_it() {
+        let operation = PatchOperation {
+            drift: vec![PatchDrift {
+                operating_system: "AMAZON_LINUX_2".to_owned(),
+                titles: vec!["curl.x86_64:0:8.3.0-1".to_owned()],
+                batch: 2,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let told = "AMAZON_LINUX_2: curl.x86_64:0:8.3.0-1 since batch 2";
+        assert!(View::plain(None).operation(&operation).contains(told));
     }
 
     #[test]

@@ -70,6 +70,7 @@ table! {
     CANCEL_COMMAND: "CancelCommand", "ssm:CancelCommand", Mutation, "operations";
     LIST_COMMANDS: "ListCommands", "ssm:ListCommands", Read, "operations";
     LIST_COMMAND_INVOCATIONS: "ListCommandInvocations", "ssm:ListCommandInvocations", Read, "operations";
+    LIST_COMPLIANCE_ITEMS: "ListComplianceItems", "ssm:ListComplianceItems", Read, "operations";
     GET_COMMAND_INVOCATION: "GetCommandInvocation", "ssm:GetCommandInvocation", Read, "operations";
     LIST_ASSOCIATIONS: "ListAssociations", "ssm:ListAssociations", Read, "operations";
     DESCRIBE_ASSOCIATION_EXECUTIONS:

@@ -17,6 +17,9 @@ pub(crate) const PATCH_DOCUMENTS: [&str; 3] =
 const SKIPPED: &str = "Step execution skipped due to";
 /// What stands at the end of output that was cut (S 6.3.3).
 const TRUNCATED: &str = "--output truncated--";
+/// The same in the list of invocations, and how many characters that shows (S 6.3.7).
+const CUT: [&str; 2] = ["---Output truncated---", "---Error truncated----"];
+const LISTED: usize = 2_500;
 
 /// A patch command, ours or anybody's, as AWS lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +187,15 @@ impl Aws {
     }
 }
 
+// === impl StepResult ===
+
+impl StepResult {
+    /// Whether the step printed more than the list of invocations shows (S 6.3.7).
+    pub fn output_is_cut(&self) -> bool {
+        CUT.iter().any(|mark| self.output.contains(mark)) || self.output.chars().count() >= LISTED
+    }
+}
+
 // === impl InvocationStatus ===
 
 impl InvocationStatus {
@@ -314,6 +326,21 @@ mod tests {
         let output = step_output(&answer);
         assert_eq!((output.started, output.finished, output.elapsed_s), (None, None, None));
         assert!(!output.stdout_truncated);
+    }
+
+    #[test]
+    fn a_list_that_cut_output_is_known_by_its_marks_and_by_its_limit() {
+        // S 6.3.7.
+        let long = "x".repeat(2_500);
+        for (output, cut) in [
+            ("whole\n----------ERROR-------\nwhole", false),
+            ("a\n---Output truncated---\n----------ERROR-------\nb", true),
+            ("a\n----------ERROR-------\nb\n---Error truncated----", true),
+            (&long, true),
+            (&long[1..], false),
+        ] {
+            assert_eq!(step(&plugin("Failed", 1, output)).output_is_cut(), cut, "{output}");
+        }
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Aws {
         .await
     }
 
+    /// Every patch of a node, in all states; 100 a call.
+    pub async fn instance_patches(&self, id: &InstanceId) -> Result<Vec<InstancePatch>> {
+        page::all(&DESCRIBE_INSTANCE_PATCHES, async |page: Page| self.instance_patches_page(id, None, page).await).await
+    }
+
     /// One page of a node's patches, in one state or in all; 10 to 100 rows.
     pub async fn instance_patches_page(
         &self,

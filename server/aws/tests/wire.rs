@@ -265,6 +265,17 @@ async fn a_scan_is_followed_from_its_send_to_each_patch() {
     let summary = summaries.iter().find(|summary| summary.id == fleet[0]).unwrap();
     assert_eq!(u32::try_from(installed).unwrap(), summary.installed);
     assert!(all.iter().any(|p| p.installed_time.is_some()));
+    assert_eq!(aws.instance_patches(&fleet[0]).await.unwrap(), all);
+
+    // S 8.3.2: each item names the command that made it.
+    let items = aws.patch_items(&fleet[0]).await.unwrap();
+    assert_eq!(items.len(), all.len());
+    for item in &items {
+        assert_eq!((&item.execution_id, item.execution_time), (&command_id, summary.operation_end));
+        assert_eq!((&item.baseline_id, item.patch_group.as_str()), (&summary.baseline_id, "web"));
+    }
+    assert_eq!(items.iter().filter(|item| item.state == PatchState::Missing).count(), 4);
+    assert_eq!(aws.patch_items(&"i-0000000000000dead".parse().unwrap()).await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]

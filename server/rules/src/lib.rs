@@ -10,6 +10,7 @@ mod baseline;
 mod compliance;
 mod diff;
 mod draft;
+mod drift;
 mod failure;
 mod instance;
 mod invalid;
@@ -36,6 +37,7 @@ pub use baseline::{
 pub use compliance::{Evidence, PatchCounts, ReportedPatch, count, is_non_compliant, state_of};
 pub use diff::{FieldChange, diff, rule_text};
 pub use draft::{BaselineDraft, BaselineSpec};
+pub use drift::newer_builds;
 pub use failure::{Classified, FailureClass, PatchStep, Retry, classify};
 pub use instance::{
     GROUP_TAG_KEYS, InstanceId, ManagedNode, PatchGroupName, PatchSummary, PingStatus, PowerState, Sighting,

@@ -177,6 +177,7 @@ impl App {
             deadline: now.checked_add(new.spec.max_duration).unwrap_or(Timestamp::MAX),
             origin: Origin::Patchplane,
             retry_of: new.retry_of,
+            drift: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod freeze;
 pub mod group_tags;
 pub mod name;
 pub mod operation;
+pub mod outcome;
 pub mod page;
 pub mod patch_schedule;
 pub mod plan;

@@ -1,7 +1,8 @@
 //! Patch operations: what was asked, and what became of it and of each target.
 
+use super::outcome::{CommandFailure, Drift};
 use jiff::{SignedDuration, Timestamp};
-use patchplane_rules::{InstanceId, Invalid, Location, OperatingSystem, PatchGroupName, PatchSummary, WindowId};
+use patchplane_rules::{InstanceId, Invalid, Location, OperatingSystem, PatchGroupName, PatchSummary, Retry, WindowId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use ulid::Ulid;
@@ -142,6 +143,9 @@ pub struct Operation {
     /// The operation whose targets are tried again.
     #[serde(default)]
     pub retry_of: Option<OperationId>,
+    /// What later batches got and earlier ones could not have.
+    #[serde(default)]
+    pub drift: Vec<Drift>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +175,12 @@ pub struct Target {
     /// A stable code, or empty.
     pub reason: String,
     pub explanation: String,
+    /// What to do first; empty when there is nothing to do.
+    #[serde(default)]
+    pub hint: String,
+    /// When another attempt may succeed; `None` unless it failed, timed out or was cancelled.
+    #[serde(default)]
+    pub retry: Option<Retry>,
     /// How often a command was meant for it; 0 before the first.
     pub attempt: u32,
     /// The greatest batch it may be in: halved when AWS refuses a whole batch without naming the culprit.
@@ -186,6 +196,9 @@ pub struct Target {
     #[serde(default)]
     pub expire_time: Option<Timestamp>,
     pub command_status: String,
+    /// Why its command did not end well, also where the outcome is good all the same.
+    #[serde(default)]
+    pub failure: Option<CommandFailure>,
     pub steps: Vec<Step>,
     /// What Systems Manager kept before the attempt: the outcome must differ from it.
     pub before: Option<PatchSummary>,
@@ -384,6 +397,8 @@ impl Target {
             state: TargetState::Pending,
             reason: String::new(),
             explanation: String::new(),
+            hint: String::new(),
+            retry: None,
             attempt: 0,
             max_batch: MAX_BATCH,
             retry_at: None,
@@ -391,6 +406,7 @@ impl Target {
             command_id: None,
             expire_time: None,
             command_status: String::new(),
+            failure: None,
             steps: Vec::new(),
             before: None,
             after: None,
@@ -419,17 +435,6 @@ impl Target {
         self.update_time = now;
         if state.is_terminal() {
             self.end_time = Some(now);
-        }
-    }
-
-    /// Whether a new operation may do better. What was left out on purpose is not tried again, and what nobody knows the fate
-    /// of only on demand.
-    pub fn worth_retrying(&self, include_unknown: bool) -> bool {
-        match self.state {
-            TargetState::Failed | TargetState::TimedOut | TargetState::Cancelled => true,
-            TargetState::Skipped => self.reason != "EXCLUDED",
-            TargetState::Unknown => include_unknown,
-            _ => false,
         }
     }
 

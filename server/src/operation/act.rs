@@ -3,7 +3,7 @@
 use super::{
     Inner, dispatch,
     next::{Observed, Step, Which, next},
-    outcome, resolve, settle,
+    outcome, resolve, settle, verify,
 };
 use crate::{
     Error, Result,
@@ -88,6 +88,7 @@ async fn work(
                 Which::Active => target.state.is_active(),
             });
             for target in &mut ended {
+                outcome::take_for_failed(target, now);
                 target.become_(*state, reason, explanation, now);
             }
             held.save(saved.operation, &ended, None, now).await?;
@@ -117,7 +118,7 @@ async fn work(
         (Step::Look { command_ids, ended }, Some(aws)) => {
             observed.last_poll = Some(now);
             let mut changed = observe(held.inner, aws, &mut saved, command_ids).await?;
-            changed.extend(verify(held.inner, aws, &saved, ended).await?);
+            changed.extend(verify::verify(held.inner, aws, &mut saved, ended).await?);
             if !changed.is_empty() {
                 held.save(saved.operation, &changed, None, held.inner.clock.now()).await?;
             }
@@ -239,22 +240,6 @@ async fn observe(inner: &Inner, aws: &Aws, saved: &mut Saved, command_ids: &[Str
     Ok(changed)
 }
 
-/// Judges targets whose commands have ended; answers those of which something can be said.
-async fn verify(inner: &Inner, aws: &Aws, saved: &Saved, ended: &[InstanceId]) -> Result<Vec<Target>> {
-    if ended.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (summaries, nodes) = (summaries(aws, ended).await?, nodes(aws, ended).await?);
-    let now = inner.clock.now();
-    let mut judged: Vec<Target> =
-        saved.targets.iter().filter(|target| ended.contains(&target.instance_id)).cloned().collect();
-    judged.retain_mut(|target| {
-        let id = target.instance_id.clone();
-        outcome::verify(target, summaries.get(&id), nodes.get(&id), &saved.operation, now)
-    });
-    Ok(judged)
-}
-
 pub(super) async fn summaries(aws: &Aws, ids: &[InstanceId]) -> Result<HashMap<InstanceId, PatchSummary>> {
     if ids.is_empty() {
         return Ok(HashMap::new());
@@ -262,7 +247,7 @@ pub(super) async fn summaries(aws: &Aws, ids: &[InstanceId]) -> Result<HashMap<I
     Ok(aws.patch_summaries(ids).await?.into_iter().map(|summary| (summary.id.clone(), summary)).collect())
 }
 
-async fn nodes(aws: &Aws, ids: &[InstanceId]) -> Result<BTreeMap<InstanceId, ManagedNode>> {
+pub(super) async fn nodes(aws: &Aws, ids: &[InstanceId]) -> Result<BTreeMap<InstanceId, ManagedNode>> {
     let found = aws.nodes(&NodeFilter::Ids(ids.to_vec())).await?;
     Ok(found.into_iter().map(|node| (node.id.clone(), node)).collect())
 }

@@ -255,6 +255,7 @@ fn started(location: &Location, id: OperationId, first: &CommandRecord, origin: 
         deadline: first.expires_after.unwrap_or(created),
         origin,
         retry_of: None,
+        drift: Vec::new(),
     }
 }
 
@@ -292,6 +293,7 @@ fn take_in(
         };
         target.become_(TargetState::Succeeded, "", explanation, now);
     }
+    outcome::take_for_failed(&mut target, now);
     if target.state.is_terminal() && target.end_time == Some(now) {
         let finished = target.steps.iter().filter_map(|step| step.finished).max();
         target.end_time = target.command_end.or(finished).or(target.end_time);

@@ -7,6 +7,7 @@
 mod act;
 mod busy;
 mod dispatch;
+mod drift;
 mod fair;
 mod history;
 mod next;
@@ -14,6 +15,7 @@ mod outcome;
 pub(crate) mod resolve;
 mod senders;
 mod settle;
+mod verify;
 
 #[cfg(test)]
 mod tests;

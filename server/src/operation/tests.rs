@@ -24,15 +24,15 @@ fn start() -> Timestamp {
     "2025-11-24T00:00:00Z".parse().unwrap()
 }
 
-fn after(seconds: i64) -> Timestamp {
+pub(super) fn after(seconds: i64) -> Timestamp {
     start() + SignedDuration::from_secs(seconds)
 }
 
-fn id(n: usize) -> InstanceId {
+pub(super) fn id(n: usize) -> InstanceId {
     format!("i-{n:017x}").parse().unwrap()
 }
 
-fn saved(kind: Kind, targets: usize) -> Saved {
+pub(super) fn saved(kind: Kind, targets: usize) -> Saved {
     let operation = Operation {
         id: OperationId::Ours(Ulid::from_parts(1, 1)),
         location: Location::new("123456789012", "us-east-1").unwrap(),
@@ -60,6 +60,7 @@ fn saved(kind: Kind, targets: usize) -> Saved {
         deadline: start() + Spec::DEFAULT_MAX_DURATION,
         origin: Origin::default(),
         retry_of: None,
+        drift: Vec::new(),
     };
     let targets = (0..targets).map(|n| Target::pending(id(n), false, start())).collect();
     Saved { operation, control: Control::default(), targets, dispatches: Vec::new(), revision: 1 }
@@ -343,7 +344,7 @@ fn the_end_says_how_it_went() {
     }
 }
 
-fn report(operation: &str, snapshot: &str, end: i64, missing: u32) -> PatchSummary {
+pub(super) fn report(operation: &str, snapshot: &str, end: i64, missing: u32) -> PatchSummary {
     PatchSummary {
         id: id(0),
         patch_group: "web".into(),
@@ -367,7 +368,7 @@ fn report(operation: &str, snapshot: &str, end: i64, missing: u32) -> PatchSumma
     }
 }
 
-fn node(last_ping: i64) -> ManagedNode {
+pub(super) fn node(last_ping: i64) -> ManagedNode {
     ManagedNode {
         id: id(0),
         ping: PingStatus::Online,

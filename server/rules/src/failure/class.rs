@@ -43,9 +43,9 @@ macro_rules! classes {
 classes! {
     /// Told by AWS's status details, not by output (S 6.2).
     DeliveryTimedOut "DELIVERY_TIMED_OUT" AfterPause
-        "Check the instance's readiness; once its agent is online, scan it before installing again: a run that a reboot cut off can end like this."
+        "Check the instance's readiness, and run it again once its agent is online: nothing was run."
     ExecutionTimedOut "EXECUTION_TIMED_OUT" AfterFix
-        "Find out what the step waited for (its output, the package manager on the instance), then scan before installing again."
+        "Find out what the step waited for (its output, the package manager, a reboot), and scan the instance before installing again."
     Undeliverable "UNDELIVERABLE" AfterPause
         "Check the instance's readiness: its agent could not be reached at all, and nothing was run."
     InvalidPlatform "INVALID_PLATFORM" AfterFix
@@ -135,7 +135,7 @@ impl FailureClass {
 
     /// Whether nothing can have been run on the instance.
     pub fn never_began(self) -> bool {
-        matches!(self, Self::Undeliverable | Self::InvalidPlatform | Self::NodeAccessDenied)
+        matches!(self, Self::DeliveryTimedOut | Self::Undeliverable | Self::InvalidPlatform | Self::NodeAccessDenied)
     }
 
     #[cfg(test)]

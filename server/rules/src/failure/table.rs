@@ -378,6 +378,13 @@ pub(super) const ROWS: &[Row] = &[
     worded(
         NoSource,
         LINUX,
+        &["some index files failed to download"],
+        "apt, its own text",
+        (Linux, 1, "E: Some index files failed to download. They have been ignored, or old ones used instead."),
+    ),
+    worded(
+        NoSource,
+        LINUX,
         &["valid metadata not found at specified url"],
         "zypper; openSUSE/MirrorCache#403",
         (Linux, 1, "[backports|http://download.opensuse.org/update/] Valid metadata not found at specified URL"),
@@ -490,15 +497,15 @@ pub(super) const ROWS: &[Row] = &[
     worded(
         LockHeld,
         LINUX,
-        &["another process has acquired", "lock"],
-        "guide, 'another process has acquired yum lock'",
-        (Linux, 1, "12/20/2019 21:41:48 root [INFO]: another process has acquired yum lock, waiting 2 s and retry."),
+        &["existing lock", "another copy is running"],
+        "yum; aws/amazon-ssm-agent#428, aws-samples/vpn-gateway-strongswan#23",
+        (Linux, 1, "Existing lock /var/run/yum.pid: another copy is running as pid 5775."),
     ),
     worded(
         LockHeld,
         LINUX,
-        &["existing lock", "another copy is running"],
-        "yum; aws/amazon-ssm-agent#428, aws-samples/vpn-gateway-strongswan#23",
-        (Linux, 1, "Existing lock /var/run/yum.pid: another copy is running as pid 5775."),
+        &["another process has acquired", "lock"],
+        "guide, 'another process has acquired yum lock'",
+        (Linux, 1, "12/20/2019 21:41:48 root [INFO]: another process has acquired yum lock, waiting 2 s and retry."),
     ),
 ];

@@ -11,12 +11,14 @@ use crate::{
             InstanceLimit, Kind, OnBusy, Origin, OriginKind, RebootOption, Spec, State, Step, StepState, Target,
             TargetCounts, TargetSelection, TargetState,
         },
+        outcome::Drift,
         plan::hex,
     },
     grpc::convert::{count, patch_state, time},
     store::Listed,
 };
 use patchplane_proto::v1 as pb;
+use patchplane_rules::{Location, Retry};
 
 impl From<Created> for pb::CreatePatchOperationResponse {
     fn from(created: Created) -> Self {
@@ -108,7 +110,18 @@ impl From<Listed> for pb::PatchOperation {
                 Origin::Window(id) => format!("{}/maintenanceWindows/{id}", name.location),
                 Origin::Association(id) | Origin::PatchPolicy(id) => id,
             },
+            drift: operation.drift.into_iter().map(|found| drift(&name.location, found)).collect(),
         }
+    }
+}
+
+fn drift(location: &Location, drift: Drift) -> pb::PatchDrift {
+    let Drift { operating_system, baseline_id, batch, titles } = drift;
+    pb::PatchDrift {
+        operating_system: operating_system.as_str().to_owned(),
+        baseline: format!("{location}/baselines/{baseline_id}"),
+        batch: count(batch),
+        titles,
     }
 }
 
@@ -213,6 +226,14 @@ pub(super) fn target(operation: &OperationName, target: Target) -> pb::PatchOper
         dispatch_time: target.dispatch_time.map(time),
         end_time: target.end_time.map(time),
         update_time: Some(time(target.update_time)),
+        hint: target.hint,
+        retry: match target.retry {
+            None => pb::patch_operation_target::Retry::Unspecified,
+            Some(Retry::Now) => pb::patch_operation_target::Retry::Now,
+            Some(Retry::AfterPause) => pb::patch_operation_target::Retry::AfterPause,
+            Some(Retry::AfterFix) => pb::patch_operation_target::Retry::AfterFix,
+        }
+        .into(),
     }
 }
 
