@@ -1,6 +1,7 @@
 //! Configuration: one typed tree from a TOML file. Unknown keys are refused with the nearest known one.
 
-use crate::operation::Settings;
+use crate::{operation::Settings, store::Place};
+use jiff::SignedDuration;
 use patchplane_aws::Credentials;
 use patchplane_rules::{AccountId, Location, OperatingSystem, Region};
 use serde::Deserialize;
@@ -13,8 +14,12 @@ pub struct Config {
     /// Where to listen. Unset means 127.0.0.1:50051.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// The store's file; made when missing.
-    pub store: PathBuf,
+    /// A file, made when missing, or `postgres://user@host/database`; its password may come by PGPASSWORD or PGPASSFILE.
+    pub store: Place,
+    /// How many days after its beginning an operation that has ended is forgotten. Unset means 400; the least is 31, for
+    /// what AWS still lists would be found again.
+    #[serde(default = "default_retention_days")]
+    pub retention_days: u32,
     /// Another endpoint for all AWS calls, such as a test double. Plain http is taken on loopback only.
     #[serde(default)]
     pub aws_endpoint_url: Option<String>,
@@ -87,6 +92,10 @@ pub fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 50051))
 }
 
+fn default_retention_days() -> u32 {
+    400
+}
+
 impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
@@ -106,6 +115,9 @@ impl Config {
         if config.dispatch.lease_seconds.is_some_and(|seconds| !(10..=600).contains(&seconds)) {
             return Err(ConfigError("dispatch.lease_seconds must be 10 to 600".into()));
         }
+        if config.retention_days < 31 {
+            return Err(ConfigError("`retention_days` must be at least 31: AWS lists commands for 30 days".into()));
+        }
         let mut seen = BTreeMap::new();
         for (i, location) in config.locations.iter().enumerate() {
             if location.external_id.is_some() && location.role_arn.is_none() {
@@ -119,6 +131,10 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    pub fn retention(&self) -> SignedDuration {
+        SignedDuration::from_hours(24 * i64::from(self.retention_days))
     }
 }
 
@@ -179,12 +195,27 @@ mod tests {
         let config = Config::parse(GOOD).unwrap();
         assert!(config.listen.ip().is_loopback());
         assert!(matches!(config.locations[0].credentials(), Credentials::Ambient));
+        assert_eq!(config.retention(), SignedDuration::from_hours(400 * 24));
     }
 
     #[test]
     fn a_misspelt_key_is_refused_with_the_nearest_known_one() {
         let error = Config::parse(&GOOD.replace("store =", "stroe =")).unwrap_err().to_string();
         assert!(error.contains("did you mean `store`?"), "{error}");
+    }
+
+    #[test]
+    fn a_store_is_a_file_or_a_postgresql() {
+        let store = |place: &str| Config::parse(&GOOD.replace("patchplane.db", place)).map(|config| config.store);
+        assert_eq!(store("data/x.db").unwrap(), Place::File("data/x.db".into()));
+        assert!(matches!(store("postgres://patchplane@db/patchplane").unwrap(), Place::Postgres(_)));
+        assert!(store("mysql://db/patchplane").unwrap_err().to_string().contains("postgres://"));
+    }
+
+    #[test]
+    fn nothing_is_forgotten_while_aws_still_lists_it() {
+        assert!(Config::parse(&format!("retention_days = 31\n{GOOD}")).is_ok());
+        assert!(Config::parse(&format!("retention_days = 30\n{GOOD}")).is_err());
     }
 
     #[test]

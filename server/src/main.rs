@@ -1,4 +1,4 @@
-//! The binary `patchplane`: serve, demo, health, config.
+//! The binary `patchplane`: serve, demo, health, config, store.
 #![expect(clippy::print_stdout, reason = "a command line speaks on standard output")]
 
 use anyhow::{Context as _, bail};
@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use patchplane_server::{
     config::Config,
     server::{self, Server},
+    store::{Exported, Place, Store, Survey},
 };
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use tokio::net::TcpListener;
@@ -30,6 +31,9 @@ enum Command {
     /// Look at a configuration without using it.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look after a store.
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 #[derive(Args)]
@@ -45,9 +49,9 @@ struct Serve {
     /// Where to listen; port 0 takes a free one. Beats the configuration's.
     #[arg(long, value_name = "ADDRESS:PORT", env = "PATCHPLANE_LISTEN")]
     listen: Option<SocketAddr>,
-    /// The store's file. Beats the configuration's.
-    #[arg(long, value_name = "FILE", env = "PATCHPLANE_STORE")]
-    store: Option<PathBuf>,
+    /// The store: a file, or postgres://user@host/database (its password by PGPASSWORD or PGPASSFILE). Beats the configuration's.
+    #[arg(long, value_name = "FILE|URL", env = "PATCHPLANE_STORE", hide_env_values = true)]
+    store: Option<Place>,
     /// Another endpoint for all AWS calls. Beats the configuration's.
     #[arg(long, value_name = "URL", conflicts_with = "simulated")]
     aws_endpoint_url: Option<String>,
@@ -82,6 +86,30 @@ enum ConfigCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Bring the schema up to date, as serve does at its start.
+    Migrate(WhichStore),
+    /// Read everything, and say what cannot be read. A server may run meanwhile. Exit code 1: something is wrong.
+    Check(WhichStore),
+    /// Write freezes, operations, targets, sends and events to standard output, a line of JSON each. A server may run meanwhile.
+    Export(WhichStore),
+    /// Say that the store was brought back from an earlier time (a backup, a snapshot, a copy), before serving with it: then
+    /// unfinished operations ask AWS what it has done for them before they send anything.
+    Restored(WhichStore),
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("place").required(true).multiple(true).args(["store", "config"])))]
+struct WhichStore {
+    /// A file, or postgres://user@host/database. Beats the configuration's.
+    #[arg(long, value_name = "FILE|URL", env = "PATCHPLANE_STORE", hide_env_values = true)]
+    store: Option<Place>,
+    /// The configuration file that names the store.
+    #[arg(long, value_name = "FILE", env = "PATCHPLANE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = !matches!(cli.command, Command::Serve(_));
@@ -104,6 +132,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(options) => demo(options).await,
         Command::Health(options) => health(options).await,
         Command::Config(ConfigCommand::Check { file }) => check(&file),
+        Command::Store(command) => store(command).await,
     }
 }
 
@@ -121,6 +150,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let store = server::open_store(options.store.as_ref().unwrap_or(&config.store)).await?;
     let feeds = config.advisory_feeds.clone();
     let server = Server::start_with(clock, locations, store, feeds, config.dispatch.settings()).await?;
+    let server = server.keeping(config.retention());
     tracing::info!(address = %listener.local_addr()?, locations = config.locations.len(), "serving");
     server.serve(listener, stopped()).await
 }
@@ -133,7 +163,7 @@ async fn serve_simulated(options: Serve) -> anyhow::Result<()> {
     )
     .await?;
     let folder = tempfile::tempdir()?;
-    let store = options.store.unwrap_or_else(|| folder.path().join("patchplane.db"));
+    let store = options.store.unwrap_or_else(|| Place::File(folder.path().join("patchplane.db")));
     let simulation = server::simulated::showcase(server::simulated::SPEED)?;
     let (clock, locations) = server::simulated::connect(&simulation).await?;
     let server = Server::start(clock, locations, server::open_store(&store).await?).await?;
@@ -277,7 +307,10 @@ fn check(file: &std::path::Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
     println!("{} is right:", file.display());
     println!("  listens on {}", config.listen);
-    println!("  keeps its store in {}", config.store.display());
+    println!(
+        "  keeps its store in {}, and operations that have ended for {} days",
+        config.store, config.retention_days
+    );
     if let Some(url) = &config.aws_endpoint_url {
         println!("  calls AWS at {url}");
     }
@@ -287,6 +320,62 @@ fn check(file: &std::path::Path) -> anyhow::Result<()> {
     for location in &config.locations {
         let how = location.role_arn.as_deref().unwrap_or("the environment's credentials");
         println!("  works with {} by {how}", location.location());
+    }
+    Ok(())
+}
+
+impl WhichStore {
+    fn place(self) -> anyhow::Result<Place> {
+        match (self.store, self.config) {
+            (Some(store), _) => Ok(store),
+            (None, Some(config)) => Ok(Config::load(&config)?.store),
+            (None, None) => bail!("--store or --config is required"),
+        }
+    }
+}
+
+async fn store(command: StoreCommand) -> anyhow::Result<()> {
+    match command {
+        StoreCommand::Migrate(which) => {
+            let place = which.place()?;
+            server::open_store(&place).await?.close().await;
+            println!("{place} is up to date");
+        }
+        StoreCommand::Check(which) => {
+            let place = which.place()?;
+            let store = Store::look(&place).await.with_context(|| format!("the store {place} cannot be read"))?;
+            let Survey { operations, unfinished, targets, events, unknown, faults } = store.survey().await?;
+            println!("{place}: installation {}, generation {}", store.installation(), store.generation().await?);
+            println!("  {operations} operations ({unfinished} unfinished), {targets} targets, {events} events");
+            if unknown > 0 {
+                println!("  {unknown} operations were written by another release, which alone works on them");
+            }
+            for fault in &faults {
+                println!("  {fault}");
+            }
+            if !faults.is_empty() {
+                bail!("{} faults: restore a backup, and then say `patchplane store restored`", faults.len());
+            }
+        }
+        StoreCommand::Export(which) => {
+            use std::io::Write as _;
+            let place = which.place()?;
+            let store = Store::look(&place).await.with_context(|| format!("the store {place} cannot be read"))?;
+            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+            let line = |piece: Exported| -> anyhow::Result<()> {
+                serde_json::to_writer(&mut out, &piece)?;
+                Ok(out.write_all(b"\n")?)
+            };
+            store.export(line).await?;
+            out.flush()?;
+        }
+        StoreCommand::Restored(which) => {
+            let place = which.place()?;
+            let store = server::open_store(&place).await?;
+            let generation = store.restored().await?;
+            store.close().await;
+            println!("{place} has generation {generation}: unfinished operations are reconciled with AWS first");
+        }
     }
     Ok(())
 }
@@ -304,5 +393,9 @@ mod tests {
         assert!(parses("patchplane serve --config x.toml --listen 127.0.0.1:0"));
         assert!(!parses("patchplane serve"));
         assert!(!parses("patchplane serve --simulated --config x.toml"));
+        assert!(parses("patchplane store check --store postgres://patchplane@db/patchplane"));
+        assert!(parses("patchplane store restored --config x.toml --store x.db"));
+        assert!(!parses("patchplane store export"));
+        assert!(!parses("patchplane store migrate --store mysql://db/patchplane"));
     }
 }

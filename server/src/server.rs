@@ -5,11 +5,12 @@ use crate::{
     config::{AdvisoryFeed, Config},
     grpc,
     operation::Settings,
-    store::Store,
+    store::{Place, Store},
 };
+use jiff::SignedDuration;
 use patchplane_aws::{Access, Aws, Clock};
 use patchplane_rules::Location;
-use std::{collections::BTreeMap, future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
@@ -17,11 +18,17 @@ use tonic::service::Routes;
 /// How long calls under way may take after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How often what is older than the retention is forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// A server with everything it needs; it answers once it is served.
 pub struct Server {
     app: Arc<App>,
     routes: Routes,
     health: grpc::Health,
+    clock: Clock,
+    /// How long operations that have ended are kept; `None`: for ever.
+    retention: Option<SignedDuration>,
 }
 
 impl Server {
@@ -38,7 +45,8 @@ impl Server {
         feeds: Vec<AdvisoryFeed>,
         settings: Settings,
     ) -> anyhow::Result<Self> {
-        let app = Arc::new(App::new(clock, locations, store, settings)?.with_advisory_feeds(feeds));
+        let app = App::new(clock.clone(), locations, store, settings)?.with_advisory_feeds(feeds);
+        let app = Arc::new(app);
         let (routes, health) = grpc::routes(Arc::clone(&app))?;
         // Behind a pointer of no particular type: many layers of calls are more than the compiler looks through.
         let recovery: Pin<Box<dyn Future<Output = crate::Result<()>> + Send>> = Box::pin({
@@ -51,7 +59,12 @@ impl Server {
             tracing::info!(operations = recovered, "unfinished operations go on");
         }
         health.set_serving(true).await;
-        Ok(Self { app, routes, health })
+        Ok(Self { app, routes, health, clock, retention: None })
+    }
+
+    /// While it serves, operations that have ended are forgotten so long after their beginning.
+    pub fn keeping(self, retention: SignedDuration) -> Self {
+        Self { retention: Some(retention), ..self }
     }
 
     pub fn app(&self) -> &Arc<App> {
@@ -66,7 +79,7 @@ impl Server {
     /// Serves until `stop`, then drains: health says NOT_SERVING, waits and watches end, other calls finish.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (told, tell) = tokio::sync::oneshot::channel::<()>();
-        let Self { app, routes, health } = self;
+        let Self { app, routes, health, clock, retention } = self;
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .add_routes(routes)
@@ -77,6 +90,7 @@ impl Server {
         tokio::select! {
             ended = &mut serving => return Ok(ended?),
             () = app.engine().sweep_for_ever() => {}
+            () = forget_for_ever(app.store(), &clock, retention) => {}
             () = stop => {}
         }
         health.set_serving(false).await;
@@ -94,6 +108,22 @@ impl Server {
     }
 }
 
+async fn forget_for_ever(store: &Store, clock: &Clock, retention: Option<SignedDuration>) {
+    let Some(retention) = retention else { return std::future::pending().await };
+    loop {
+        let forgotten = match clock.now().checked_sub(retention) {
+            Ok(before) => store.forget(before).await,
+            Err(_) => Ok(0),
+        };
+        match forgotten {
+            Ok(0) => {}
+            Ok(operations) => tracing::info!(operations, "old operations are forgotten"),
+            Err(error) => tracing::warn!(%error, "old operations cannot be forgotten at the moment"),
+        }
+        clock.sleep(FORGET_EVERY).await;
+    }
+}
+
 /// AWS as the configuration says, on real time.
 pub async fn connect(config: &Config) -> anyhow::Result<(Clock, BTreeMap<Location, Aws>)> {
     let clock = Clock::system();
@@ -106,10 +136,11 @@ pub async fn connect(config: &Config) -> anyhow::Result<(Clock, BTreeMap<Locatio
     Ok((clock, locations))
 }
 
-/// Opens the store, saying which file it was if that fails.
-pub async fn open_store(path: &Path) -> anyhow::Result<Store> {
+/// Opens the store, saying which it was if that fails.
+pub async fn open_store(place: impl Into<Place>) -> anyhow::Result<Store> {
     use anyhow::Context as _;
-    Store::open(path, None).await.with_context(|| format!("the store {} cannot be opened", path.display()))
+    let place = place.into();
+    Store::open(&place, None).await.with_context(|| format!("the store {place} cannot be opened"))
 }
 
 /// The simulated account behind the real SDK.

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
 pub mod changes;
+pub mod postgres;
 pub mod shell;
+pub mod stored;
 
 use hyper_util::rt::TokioIo;
 use patchplane_aws::Aws;
@@ -24,12 +26,11 @@ use patchplane_server::{
     config::AdvisoryFeed,
     operation::Settings,
     server::{Server, simulated},
-    store::{CrashPoint, Store},
+    store::{CrashPoint, Place, Store},
 };
 use patchplane_sim::{Fault, FaultKind, SimClock, SimLocation, Simulation};
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -68,7 +69,7 @@ pub struct World {
     pub simulation: Simulation,
     server: Server,
     connection: JoinHandle<()>,
-    store_path: PathBuf,
+    place: Place,
     folder: Arc<TempDir>,
     /// Whether a fault was injected: calls may pause until the clock moves.
     faulty: AtomicBool,
@@ -89,41 +90,39 @@ impl World {
 
     /// A server around this account, which dies where `crash` says.
     pub async fn around(simulation: Simulation, crash: Option<CrashPoint>) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let path = folder.path().join("patchplane.db");
-        Self::open(simulation, folder, path, crash).await
+        let (folder, place) = file();
+        Self::open(simulation, folder, place, crash).await
+    }
+
+    /// The same, with the store in a PostgreSQL, say.
+    pub async fn kept_in(place: Place, simulation: Simulation, crash: Option<CrashPoint>) -> Self {
+        Self::open(simulation, file().0, place, crash).await
     }
 
     /// An empty account, and a server with these advisory files.
     pub async fn with_feeds(feeds: Vec<AdvisoryFeed>) -> Self {
         let simulation = Simulation::new(SimClock::manual(simulated::START.parse().unwrap()), 1);
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let path = folder.path().join("patchplane.db");
-        Self::open_with(simulation, folder, path, None, feeds).await
+        let (folder, place) = file();
+        Self::open_with(simulation, folder, place, None, feeds).await
     }
 
-    async fn open(
-        simulation: Simulation,
-        folder: Arc<TempDir>,
-        store_path: PathBuf,
-        crash: Option<CrashPoint>,
-    ) -> Self {
-        Self::open_with(simulation, folder, store_path, crash, Vec::new()).await
+    async fn open(simulation: Simulation, folder: Arc<TempDir>, place: Place, crash: Option<CrashPoint>) -> Self {
+        Self::open_with(simulation, folder, place, crash, Vec::new()).await
     }
 
     async fn open_with(
         simulation: Simulation,
         folder: Arc<TempDir>,
-        store_path: PathBuf,
+        place: Place,
         crash: Option<CrashPoint>,
         feeds: Vec<AdvisoryFeed>,
     ) -> Self {
-        let store = Store::open(&store_path, crash).await.unwrap();
+        let store = Store::open(&place, crash).await.unwrap();
         let (clock, locations): (_, BTreeMap<Location, Aws>) = simulated::connect(&simulation).await.unwrap();
         let server = Server::start_with(clock, locations, store, feeds, Settings::default()).await.unwrap();
         let (channel, connection) = pipe(&server).await;
         let (client, faulty) = (Client::from_channel(channel), AtomicBool::new(false));
-        Self { client, simulation, server, connection, store_path, folder, faulty }
+        Self { client, simulation, server, connection, place, folder, faulty }
     }
 
     /// Kills the server and starts another on the same store: nothing of the first lives on.
@@ -132,13 +131,13 @@ impl World {
     }
 
     pub async fn restart_with(self, crash: Option<CrashPoint>) -> Self {
-        let Self { client, simulation, server, connection, store_path, folder, faulty } = self;
+        let Self { client, simulation, server, connection, place, folder, faulty } = self;
         server.app().engine().stop();
         connection.abort();
         drop(client);
         server.app().store().close().await;
         drop(server);
-        Self { faulty, ..Self::open(simulation, folder, store_path, crash).await }
+        Self { faulty, ..Self::open(simulation, folder, place, crash).await }
     }
 
     /// The account in the usual location.
@@ -308,6 +307,13 @@ impl World {
 /// Whether the long forms of the tests are wanted: `PATCHPLANE_TESTS=full`, as `.ci/run --full` has it.
 pub fn full() -> bool {
     std::env::var("PATCHPLANE_TESTS").is_ok_and(|wanted| wanted == "full")
+}
+
+/// A file for a store, in a folder that is to be kept as long.
+fn file() -> (Arc<TempDir>, Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::File(folder.path().join("patchplane.db"));
+    (Arc::new(folder), place)
 }
 
 /// A request to scan a group.

@@ -8,7 +8,7 @@ use patchplane_client::api::{
 };
 use patchplane_server::store::CrashPoint;
 use patchplane_sim::{SimClock, Simulation};
-use patchplane_tests::{ACCOUNT, REGION, World, install_by};
+use patchplane_tests::{ACCOUNT, REGION, World, full, install_by, postgres::Postgres};
 
 const NODES: usize = 3;
 /// The least time, in seconds, until a send is proven never to have reached AWS.
@@ -47,9 +47,12 @@ async fn undisturbed() -> u64 {
 }
 
 /// Crashes there, and sees the operation to its end; answers whether that took a proof that a send never reached AWS.
-async fn crashed_at(point: CrashPoint) -> bool {
+async fn crashed_at(point: CrashPoint, postgres: Option<Postgres>) -> bool {
     let (simulation, nodes) = account();
-    let world = World::around(simulation, Some(point)).await;
+    let world = match &postgres {
+        Some(postgres) => World::kept_in(postgres.place(), simulation, Some(point)).await,
+        None => World::around(simulation, Some(point)).await,
+    };
     let request = request();
     // A caller that gets no answer sends the same again, also to the server that comes after the crash.
     let answer = world.client.patch_operations().create_patch_operation(request.clone()).await;
@@ -87,7 +90,7 @@ async fn a_crash_at_any_store_write_installs_nothing_twice() {
     for commit in 1..=commits {
         for committed in [false, true] {
             let point = CrashPoint { commit, committed };
-            if Box::pin(crashed_at(point)).await {
+            if Box::pin(crashed_at(point, None)).await {
                 proven.push((commit, committed));
             }
         }
@@ -96,4 +99,18 @@ async fn a_crash_at_any_store_write_installs_nothing_twice() {
     // Only where the intent was recorded and the process died before sending: one point for each of the two batches.
     assert!(!proven.is_empty() && proven.len() <= 2, "{proven:?}");
     assert!(proven.iter().all(|(_, committed)| *committed), "{proven:?}");
+}
+
+/// The store promises the same on either database (`tests/tests/store.rs`); here the whole server relies on it. The long
+/// form crashes at each write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_fifth_store_write_on_postgresql_installs_nothing_twice() {
+    let commits = undisturbed().await;
+    let points = (1..=commits).flat_map(|commit| [false, true].map(|committed| CrashPoint { commit, committed }));
+    let mut count = 0;
+    for point in points.step_by(if full() { 1 } else { 5 }) {
+        Box::pin(crashed_at(point, Some(Postgres::new()))).await;
+        count += 1;
+    }
+    println!("{count} crash points on PostgreSQL");
 }

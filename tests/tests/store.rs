@@ -1,126 +1,34 @@
-//! What the store promises, of each database that it can be kept in.
+//! What the store promises of its records, on each database that it can be kept in.
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{InstanceId, Location};
 use patchplane_server::{
     domain::{
-        control::{Cancel, CancelMode, Control},
-        freeze::{Freeze, FreezeScope},
+        event::Event,
         operation::{
-            InstanceLimit, Kind, OnBusy, Operation, OperationId, Origin, Spec, State, Target, TargetSelection,
-            TargetState,
+            Dispatch, DispatchOutcome, Operation, OperationId, Origin, OriginKind, State, Target, TargetState,
         },
+        request::{Fingerprint, RequestId},
     },
-    store::{Claim, CrashPoint, Error, Store},
+    store::{CrashPoint, Error, Listed, RequestKey, RequestRecord, Store, Survey},
 };
-use std::time::Duration;
-use tempfile::TempDir;
-use ulid::Ulid;
+use patchplane_tests::{
+    postgres::Postgres,
+    stored::{Db, LEASE, instance, location, now, operation, put, sent},
+};
 use uuid::Uuid;
 
-const LEASE: Duration = Duration::from_secs(3600);
-/// A lease that has ended when the next write begins.
-const OVER: Duration = Duration::ZERO;
-
-/// Where a store is kept.
-struct Db(TempDir);
-
-impl Db {
-    fn file() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    async fn open(&self) -> Store {
-        self.try_open(None).await.unwrap()
-    }
-
-    async fn try_open(&self, crash: Option<CrashPoint>) -> Result<Store, Error> {
-        Store::open(&self.0.path().join("patchplane.db"), crash).await
-    }
-}
-
-/// Each of these is a test for each database.
-macro_rules! suite {
-    ($($promise:ident,)+) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(super::Db::file()).await;
-            })+
-        }
-    };
-}
-
-suite! {
+patchplane_tests::on_each_database! {
     a_crash_point_keeps_or_loses_the_commit_and_then_nothing_works,
-    what_is_asked_of_an_operation_and_what_the_engine_writes_do_not_overwrite_each_other,
-    a_claim_is_one_owner_s_until_its_lease_ends,
-    a_renewed_lease_is_held_and_a_released_one_is_free,
-    only_unfinished_operations_of_ours_are_claimed,
-    a_stale_fence_and_a_short_lease_write_nothing,
-    who_creates_an_operation_has_it_from_the_first,
-    freezes_are_there_until_they_are_deleted,
+    an_operation_is_read_as_it_was_written,
+    lists_come_in_one_order_page_by_page,
+    what_others_did_is_found_by_their_commands,
+    a_request_is_recorded_once_and_forgotten_after_a_week,
     the_log_has_each_change_once_in_the_order_of_the_commits,
     changed_operations_come_in_order_and_none_is_left_out,
-    an_instance_is_one_operation_s_until_it_is_unlocked,
-}
-
-fn now() -> Timestamp {
-    "2025-11-24T00:00:00Z".parse().unwrap()
-}
-
-fn location() -> Location {
-    Location::new("123456789012", "us-east-1").unwrap()
-}
-
-fn instance(n: usize) -> InstanceId {
-    format!("i-{n:017x}").parse().unwrap()
-}
-
-/// The n-th operation.
-fn operation(n: u64) -> Operation {
-    Operation {
-        id: OperationId::Ours(Ulid::from_parts(n, u128::from(n))),
-        location: location(),
-        spec: Spec {
-            kind: Kind::Install,
-            targets: TargetSelection { all_managed: true, ..TargetSelection::default() },
-            reboot_option: None,
-            concurrency: InstanceLimit::Percent(10),
-            max_failures: InstanceLimit::Percent(5),
-            max_duration: Spec::DEFAULT_MAX_DURATION,
-            max_targets: 500,
-            on_busy: OnBusy::Wait,
-            override_freeze: false,
-            note: "héllo 'quoted' \u{0} ?".to_owned(),
-        },
-        state: State::Running,
-        reason: String::new(),
-        explanation: "begun".into(),
-        snapshot_id: "11111111-2222-3333-4444-555555555555".into(),
-        snapshot_time: None,
-        creator: "local:0".into(),
-        create_time: now(),
-        update_time: now(),
-        end_time: None,
-        deadline: now() + Spec::DEFAULT_MAX_DURATION,
-        origin: Origin::Patchplane,
-        retry_of: None,
-        drift: Vec::new(),
-    }
-}
-
-async fn put(store: &Store, operation: &Operation, targets: &[Target]) {
-    let mut tx = store.begin().await.unwrap();
-    tx.put_operation(operation).await.unwrap();
-    tx.put_targets(operation.id, targets).await.unwrap();
-    tx.commit().await.unwrap();
-}
-
-fn cancelled() -> Control {
-    let cancel = Cancel { mode: CancelMode::StopNew, at: now(), by: "local:0".into(), note: String::new() };
-    Control { cancel: Some(cancel), ..Control::default() }
+    what_has_ended_is_forgotten_after_its_time_and_nothing_else,
+    everything_worth_keeping_is_exported_and_counted_beside_a_server,
 }
 
 async fn a_crash_point_keeps_or_loses_the_commit_and_then_nothing_works(db: Db) {
@@ -138,134 +46,121 @@ async fn a_crash_point_keeps_or_loses_the_commit_and_then_nothing_works(db: Db) 
     }
 }
 
-async fn what_is_asked_of_an_operation_and_what_the_engine_writes_do_not_overwrite_each_other(db: Db) {
+async fn an_operation_is_read_as_it_was_written(db: Db) {
     let store = db.open().await;
-    let mut ours = operation(1);
-    put(&store, &ours, &[]).await;
-    assert_eq!(store.operation(ours.id).await.unwrap().unwrap().control, Control::default());
-    let seen = *store.revisions().borrow();
-    let mut tx = store.begin().await.unwrap();
-    assert_eq!(tx.control(ours.id).await.unwrap(), Some(Control::default()));
-    assert_eq!(tx.control(operation(2).id).await.unwrap(), None);
-    tx.put_control(ours.id, &cancelled()).await.unwrap();
-    tx.commit().await.unwrap();
-    assert!(store.changes(ours.id, seen).await.unwrap().unwrap().any, "watchers are told");
-
-    ours.state = State::Verifying;
-    put(&store, &ours, &[]).await;
-    let saved = store.operation(ours.id).await.unwrap().unwrap();
-    assert_eq!((saved.operation, saved.control), (ours.clone(), cancelled()));
-    assert_eq!(store.listed(ours.id).await.unwrap().unwrap().control, cancelled());
-}
-
-async fn a_claim_is_one_owner_s_until_its_lease_ends(db: Db) {
-    let store = db.open().await;
-    for n in 1..=3 {
-        put(&store, &operation(n), &[]).await;
-    }
-    let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
-    let ids = |claims: &[Claim]| -> Vec<OperationId> { claims.iter().map(|claim| claim.id).collect() };
-    let id = |n| operation(n).id;
-    let first = store.claim(one, OVER, 2).await.unwrap();
-    assert_eq!(ids(&first), [id(1), id(2)]);
-    // Those leases have ended; each taking raises the fence.
-    let second = store.claim(other, LEASE, 10).await.unwrap();
-    assert_eq!(ids(&second), [id(1), id(2), id(3)]);
-    assert!(second[0].fence > first[0].fence && second[1].fence > first[1].fence);
-    assert_eq!(store.claim(one, LEASE, 10).await.unwrap(), []);
-    assert_eq!(store.claim_one(id(1), one, LEASE).await.unwrap(), None);
-    // Its own owner may begin anew.
-    let again = store.claim_one(id(1), other, LEASE).await.unwrap().unwrap();
-    assert!(again.fence > second[0].fence && !again.restored);
-}
-
-async fn a_renewed_lease_is_held_and_a_released_one_is_free(db: Db) {
-    let store = db.open().await;
-    put(&store, &operation(1), &[]).await;
-    put(&store, &operation(2), &[]).await;
-    let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
-    store.claim(one, OVER, 10).await.unwrap();
-    assert!(store.claim_one(operation(2).id, other, LEASE).await.unwrap().is_some());
-    assert_eq!(store.renew(one, LEASE).await.unwrap(), [operation(1).id], "the other has been taken away");
-    assert_eq!(store.claim(other, LEASE, 10).await.unwrap(), []);
-    store.release(one).await.unwrap();
-    assert_eq!(store.renew(one, LEASE).await.unwrap(), []);
-    assert_eq!(store.claim(other, LEASE, 10).await.unwrap().len(), 1);
-}
-
-async fn only_unfinished_operations_of_ours_are_claimed(db: Db) {
-    let store = db.open().await;
-    put(&store, &Operation { state: State::Succeeded, ..operation(1) }, &[]).await;
-    let foreign = OperationId::Command(Uuid::new_v4());
-    put(&store, &Operation { id: foreign, origin: Origin::Command, ..operation(2) }, &[]).await;
-    assert_eq!(store.claim(Uuid::new_v4(), LEASE, 10).await.unwrap(), []);
-    for id in [operation(1).id, foreign, operation(3).id] {
-        assert_eq!(store.claim_one(id, Uuid::new_v4(), LEASE).await.unwrap(), None);
-    }
-}
-
-async fn a_stale_fence_and_a_short_lease_write_nothing(db: Db) {
-    let store = db.open().await;
-    let ours = operation(1);
-    put(&store, &ours, &[]).await;
-    let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
-    let stale = store.claim_one(ours.id, one, OVER).await.unwrap().unwrap().fence;
-    let fresh = store.claim_one(ours.id, other, LEASE).await.unwrap().unwrap().fence;
-    let fenced = async |fence, at_least: Duration| {
-        let mut tx = store.begin().await.unwrap();
-        let answer = tx.fenced(ours.id, fence, at_least).await;
-        // What comes before or after a refusal is dropped with the transaction.
-        if answer.is_ok() {
-            tx.commit().await.unwrap();
-        }
-        answer
-    };
-    assert_eq!(fenced(fresh, LEASE / 2).await.unwrap(), Control::default());
-    assert!(matches!(fenced(stale, OVER).await, Err(Error::Fenced)), "another has taken it since");
-    assert!(matches!(fenced(fresh, LEASE * 2).await, Err(Error::Fenced)), "too little of the lease is left");
-    let mut tx = store.begin().await.unwrap();
-    tx.put_control(ours.id, &cancelled()).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(fenced(fresh, LEASE / 2).await.unwrap(), cancelled());
-    store.release(other).await.unwrap();
-    assert!(matches!(fenced(fresh, OVER).await, Err(Error::Fenced)), "it has been given back");
-}
-
-async fn who_creates_an_operation_has_it_from_the_first(db: Db) {
-    let store = db.open().await;
+    let targets: Vec<Target> = (0..3).map(|n| Target::pending(instance(n), false, now())).collect();
+    let open = Dispatch { outcome: DispatchOutcome::Open, ..sent(2, "") };
     let mut tx = store.begin().await.unwrap();
     tx.put_operation(&operation(1)).await.unwrap();
-    let claim = tx.claim(operation(1).id, Uuid::new_v4(), LEASE).await.unwrap().unwrap();
-    tx.fenced(claim.id, claim.fence, LEASE / 2).await.unwrap();
+    tx.put_targets(operation(1).id, &targets).await.unwrap();
+    tx.put_dispatch(operation(1).id, &open).await.unwrap();
+    tx.put_dispatch(operation(1).id, &sent(1, "c-1")).await.unwrap();
+    assert!(store.operation(operation(1).id).await.unwrap().is_none(), "not before the commit");
     tx.commit().await.unwrap();
-    assert_eq!(store.claim(Uuid::new_v4(), LEASE, 10).await.unwrap(), []);
+    let saved = store.operation(operation(1).id).await.unwrap().unwrap();
+    assert_eq!((saved.operation, saved.targets), (operation(1), targets.clone()));
+    assert_eq!(saved.dispatches, [sent(1, "c-1"), open]);
+    assert_eq!(saved.revision, *store.revisions().borrow());
+    let listed = store.listed(operation(1).id).await.unwrap().unwrap();
+    assert_eq!((listed.counts.pending, listed.command_ids), (3, vec!["c-1".to_owned()]));
+    assert_eq!(store.target(operation(1).id, &instance(2)).await.unwrap().as_ref(), Some(&targets[2]));
+
+    // Of a change only what has changed.
+    let changed = Target { attempt: 1, ..targets[1].clone() };
+    put(&store, &operation(1), std::slice::from_ref(&changed)).await;
+    let changes = store.changes(operation(1).id, saved.revision).await.unwrap().unwrap();
+    assert_eq!((changes.targets, changes.any), (vec![changed], true));
+    assert!(!store.changes(operation(1).id, changes.revision).await.unwrap().unwrap().any);
+    // What is dropped never was.
+    let mut tx = store.begin().await.unwrap();
+    tx.put_operation(&operation(2)).await.unwrap();
+    drop(tx);
+    assert!(store.operation(operation(2).id).await.unwrap().is_none());
 }
 
-async fn freezes_are_there_until_they_are_deleted(db: Db) {
+async fn lists_come_in_one_order_page_by_page(db: Db) {
     let store = db.open().await;
-    let freeze = |n, scope| Freeze {
-        id: Ulid::from_parts(n, 0),
-        scope,
-        from: now(),
-        until: None,
-        reason: "year's end".into(),
-        creator: "local:0".into(),
-        create_time: now(),
-    };
-    let group = FreezeScope::PatchGroup { location: Some(location()), group: "web".parse().unwrap() };
-    let both = [freeze(1, FreezeScope::Everywhere), freeze(2, group)];
-    let mut tx = store.begin().await.unwrap();
-    for freeze in &both {
-        tx.put_freeze(freeze).await.unwrap();
+    // Of either kind of id, and with every letter that ids may have.
+    let mut ids: Vec<InstanceId> =
+        ["mi-0a", "i-0f", "i-00", "mi-f0", "i-a0"].map(|id| format!("{id}{:0>15}", 0).parse().unwrap()).into();
+    let targets: Vec<Target> = ids.iter().map(|id| Target::pending(id.clone(), false, now())).collect();
+    put(&store, &operation(1), &targets).await;
+    ids.sort();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.targets_after(operation(1).id, after.as_ref(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.instance_id.clone());
+        found.extend(page.into_iter().map(|target| target.instance_id));
     }
-    assert_eq!(tx.freezes().await.unwrap(), both);
-    tx.commit().await.unwrap();
-    assert_eq!(store.freezes().await.unwrap(), both);
+    assert_eq!(found, ids);
+
+    for n in 2..=40 {
+        put(&store, &operation(n), &[]).await;
+    }
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.operations_before(&location(), None, before, 7).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.operation.place());
+        found.extend(page.into_iter().map(|listed| listed.operation.id));
+    }
+    assert_eq!(found, (1..=40).rev().map(|n| operation(n).id).collect::<Vec<_>>(), "newest first");
+    let others = store.operations_before(&location(), Some(OriginKind::Command), None, 7).await.unwrap();
+    assert!(others.is_empty());
+}
+
+async fn what_others_did_is_found_by_their_commands(db: Db) {
+    let store = db.open().await;
+    let foreign = Operation { id: OperationId::Command(Uuid::new_v4()), origin: Origin::Command, ..operation(1) };
+    let ours = Operation { state: State::Succeeded, ..operation(2) };
+    for (operation, command_id) in [(&foreign, "c-1"), (&ours, "c-2")] {
+        let mut tx = store.begin().await.unwrap();
+        tx.put_operation(operation).await.unwrap();
+        tx.put_dispatch(operation.id, &sent(1, command_id)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let owners = store.owners(&["c-1", "c-2", "c-3"]).await.unwrap();
+    assert_eq!(owners.len(), 2);
+    assert_eq!((&owners["c-1"], &owners["c-2"]), (&foreign, &ours));
+    assert_eq!(store.followed(&location()).await.unwrap(), [foreign]);
+}
+
+async fn a_request_is_recorded_once_and_forgotten_after_a_week(db: Db) {
+    let store = db.open().await;
+    let key = |id: u128| RequestKey {
+        principal: "local:0".into(),
+        method: "CreatePatchOperation",
+        id: RequestId::parse(&Uuid::from_u128(id).to_string()).unwrap(),
+    };
+    let record = |resource: Option<&str>, intent: Option<&str>| RequestRecord {
+        fingerprint: Fingerprint("f".into()),
+        resource: resource.map(Into::into),
+        intent: intent.map(Into::into),
+    };
+    let fingerprint = Fingerprint("f".into());
     let mut tx = store.begin().await.unwrap();
-    assert!(tx.delete_freeze(both[0].id).await.unwrap());
-    assert!(!tx.delete_freeze(both[0].id).await.unwrap());
+    assert!(tx.put_request(&key(1), &fingerprint, Some("r"), now()).await.unwrap());
+    assert!(!tx.put_request(&key(1), &Fingerprint("other".into()), None, now()).await.unwrap());
+    assert!(tx.put_request(&key(2), &fingerprint, None, now()).await.unwrap());
+    tx.put_intent(&key(2), "{}").await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(store.freezes().await.unwrap(), both[1..]);
+    assert_eq!(store.request(&key(1)).await.unwrap(), Some(record(Some("r"), None)));
+    assert_eq!(store.request(&key(2)).await.unwrap(), Some(record(None, Some("{}"))));
+    assert_eq!(store.open_intents("CreatePatchOperation").await.unwrap(), [(key(2), "{}".to_owned())]);
+
+    let mut tx = store.begin().await.unwrap();
+    tx.close_request(&key(2), "made").await.unwrap();
+    tx.forget_request(&key(1)).await.unwrap();
+    let later = now() + SignedDuration::from_hours(7 * 24 + 1);
+    tx.commit().await.unwrap();
+    assert_eq!(store.request(&key(1)).await.unwrap(), None);
+    assert_eq!(store.request(&key(2)).await.unwrap(), Some(record(Some("made"), Some("{}"))));
+    assert_eq!(store.open_intents("CreatePatchOperation").await.unwrap(), []);
+    let mut tx = store.begin().await.unwrap();
+    tx.put_request(&key(3), &fingerprint, None, later).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(store.request(&key(2)).await.unwrap(), None);
 }
 
 async fn the_log_has_each_change_once_in_the_order_of_the_commits(db: Db) {
@@ -305,7 +200,7 @@ async fn the_log_has_each_change_once_in_the_order_of_the_commits(db: Db) {
     // In pages.
     let mut paged = Vec::new();
     loop {
-        let after = paged.last().map(|event: &patchplane_server::domain::event::Event| (event.revision, event.seq));
+        let after = paged.last().map(|event: &Event| (event.revision, event.seq));
         let page = store.events_after(ours.id, after, 2).await.unwrap();
         if page.is_empty() {
             break;
@@ -333,9 +228,7 @@ async fn changed_operations_come_in_order_and_none_is_left_out(db: Db) {
     tx.commit().await.unwrap();
     let newest = *store.revisions().borrow();
 
-    let ids = |listed: &[patchplane_server::store::Listed]| -> Vec<OperationId> {
-        listed.iter().map(|listed| listed.operation.id).collect()
-    };
+    let ids = |listed: &[Listed]| -> Vec<OperationId> { listed.iter().map(|listed| listed.operation.id).collect() };
     let id = |n| operation(n).id;
     let (changed, seen) = store.changed_operations(None, began, 10).await.unwrap();
     assert_eq!((ids(&changed), seen), (vec![id(4), id(5), id(2)], newest));
@@ -357,33 +250,63 @@ async fn changed_operations_come_in_order_and_none_is_left_out(db: Db) {
     assert_eq!(all, [id(1), id(3), id(4), id(5), id(2)]);
 }
 
-async fn an_instance_is_one_operation_s_until_it_is_unlocked(db: Db) {
+async fn what_has_ended_is_forgotten_after_its_time_and_nothing_else(db: Db) {
     let store = db.open().await;
-    let (one, other) = (operation(1).id, operation(2).id);
-    let ids = [instance(1), instance(2), instance(3)];
-    let later = now() + SignedDuration::from_mins(5);
-    let lock = async |ids: &[InstanceId], operation, until, now| {
-        let mut tx = store.begin().await.unwrap();
-        let held = tx.lock_instances(&location(), ids, operation, until, now).await.unwrap();
-        tx.commit().await.unwrap();
-        held
-    };
-    assert_eq!(lock(&ids[..2], one, None, now()).await, []);
-    assert_eq!(lock(&ids[..2], one, None, now()).await, [], "again is no harm");
-    assert_eq!(lock(&ids, other, None, now()).await, [(ids[0].clone(), one), (ids[1].clone(), one)]);
-    assert_eq!(lock(&ids[2..], one, None, now()).await, [(ids[2].clone(), other)], "what was free was taken");
-
+    let targets = [Target::pending(instance(1), false, now())];
+    let ended = |n| Operation { state: State::Succeeded, ..operation(n) };
+    // The n-th began n milliseconds after the epoch. More than are forgotten in one go.
+    for n in 1..=300 {
+        put(&store, &ended(n), &targets).await;
+    }
+    put(&store, &operation(301), &targets).await;
+    put(&store, &ended(400), &targets).await;
     let mut tx = store.begin().await.unwrap();
-    tx.unlock_instances(&location(), &ids, one).await.unwrap();
+    tx.lock_instances(&location(), &[instance(1)], operation(7).id, None, now()).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(lock(&ids[..1], other, Some(later), now()).await, []);
-    assert_eq!(lock(&ids[2..], one, None, now()).await, [(ids[2].clone(), other)], "only its own were unlocked");
-    assert_eq!(lock(&ids[..1], one, None, now()).await, [(ids[0].clone(), other)]);
-    assert_eq!(lock(&ids[..1], one, None, later).await, [], "held until then and no longer");
-    // Elsewhere the same id is another instance.
+    let before = Timestamp::from_millisecond(400).unwrap();
+    assert_eq!(store.forget(before).await.unwrap(), 300);
+    assert_eq!(store.forget(before).await.unwrap(), 0);
+    assert!(store.operation(operation(1).id).await.unwrap().is_none());
+    assert!(store.events_after(operation(1).id, None, 10).await.unwrap().is_empty());
+    assert!(store.targets_after(operation(1).id, None, 10).await.unwrap().is_empty());
+    for kept in [301, 400] {
+        assert_eq!(store.operation(operation(kept).id).await.unwrap().unwrap().targets.len(), 1);
+        assert_eq!(store.events_after(operation(kept).id, None, 10).await.unwrap().len(), 2);
+    }
     let mut tx = store.begin().await.unwrap();
-    let elsewhere = Location::new("123456789012", "eu-central-1").unwrap();
-    assert_eq!(tx.lock_instances(&elsewhere, &ids, other, None, now()).await.unwrap(), []);
+    let held = tx.lock_instances(&location(), &[instance(1)], operation(301).id, None, now()).await.unwrap();
+    assert_eq!(held, [], "what is forgotten holds nothing");
+}
+
+async fn everything_worth_keeping_is_exported_and_counted_beside_a_server(db: Db) {
+    assert!(matches!(Store::look(db.place()).await, Err(Error::Unfit(_) | Error::Unavailable(_))), "nothing is there");
+    let store = db.open().await;
+    let targets: Vec<Target> = (0..3).map(|n| Target::pending(instance(n), false, now())).collect();
+    // More than are read at a time.
+    for n in 1..=250 {
+        put(&store, &operation(n), &[]).await;
+    }
+    put(&store, &Operation { state: State::Succeeded, ..operation(251) }, &targets).await;
+
+    let reader = Store::look(db.place()).await.unwrap();
+    let mut lines = Vec::new();
+    let line = |piece| -> Result<(), Error> {
+        lines.push(serde_json::to_value(&piece)?);
+        Ok(())
+    };
+    reader.export(line).await.unwrap();
+    assert_eq!(lines[0]["store"]["installation"], store.installation().to_string());
+    let count = |kind: &str| lines.iter().filter(|line| line.get(kind).is_some()).count();
+    assert_eq!((count("operation"), count("target"), count("event")), (251, 3, 254));
+    let target = lines.iter().find(|line| line.get("target").is_some()).unwrap();
+    assert_eq!(target["target"]["operation"], operation(251).id.to_string());
+    assert_eq!(target["target"]["record"]["instance_id"], instance(0).to_string());
+
+    let survey = reader.survey().await.unwrap();
+    let expected = Survey { operations: 251, unfinished: 250, targets: 3, events: 254, ..Survey::default() };
+    assert_eq!(survey, expected);
+    reader.close().await;
+    put(&store, &operation(252), &[]).await;
 }
 
 #[tokio::test]
@@ -400,4 +323,18 @@ async fn a_second_opener_of_a_file_is_refused_until_the_first_is_gone() {
     let taken = second.claim(Uuid::new_v4(), LEASE, 1).await.unwrap();
     // Whoever held a lease is gone, for the file has one process.
     assert!(taken[0].fence > held[0].fence);
+}
+
+#[tokio::test]
+async fn a_survey_names_what_cannot_be_read() {
+    let postgres = Postgres::new();
+    let store = Store::open(postgres.place(), None).await.unwrap();
+    put(&store, &operation(1), &[Target::pending(instance(1), false, now())]).await;
+    put(&store, &operation(2), &[]).await;
+    postgres.psql("UPDATE targets SET body = '{}'; UPDATE operations SET written_by = '2' WHERE id LIKE '%2'");
+    let survey = store.survey().await.unwrap();
+    assert_eq!((survey.operations, survey.unfinished, survey.unknown), (2, 1, 1));
+    assert_eq!(survey.faults.len(), 1);
+    assert!(survey.faults[0].contains(&operation(1).id.to_string()), "{:?}", survey.faults);
+    assert_eq!(store.claim(Uuid::new_v4(), LEASE, 10).await.unwrap().len(), 1, "another release's is left alone");
 }

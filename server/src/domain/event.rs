@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use patchplane_rules::InstanceId;
+use serde::Serialize;
 
 /// One change, at its place in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// The store's revision that brought the change, as watches have it.
     pub revision: u64,

@@ -126,7 +126,7 @@ impl Tx {
     }
 }
 
-fn claim(row: &sqlx::sqlite::SqliteRow, generation: i64) -> Result<Claim> {
+fn claim(row: &sqlx::any::AnyRow, generation: i64) -> Result<Claim> {
     let (fence, claimed): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
     Ok(Claim { id: word(row, 0)?, fence: fence.unsigned_abs(), restored: claimed < generation })
 }

@@ -1,38 +1,40 @@
-//! The store: what must survive a crash, in one SQLite file that one process owns.
+//! The store: what must survive a crash, in a SQLite file that one process owns, or in a PostgreSQL that replicas share.
 //!
-//! A write is a [`Tx`]: nothing of it is there before `commit` answers, all of it afterwards, on disk
-//! (`synchronous=FULL`). Each commit raises the store's revision, and rows remember the revision that wrote them; that is
-//! how a watch finds what has changed.
+//! A write is a [`Tx`]: nothing of it is there before `commit` answers, all of it afterwards, on disk. Writes come one
+//! after the other, whoever makes them. Each commit raises the store's revision, and rows remember the revision that wrote
+//! them; that is how a watch finds what has changed. One text of SQL serves both databases; `database` holds what differs.
 
+mod database;
 mod events;
+mod followers;
 mod freezes;
 mod leases;
 mod locks;
 mod operations;
+mod place;
 mod requests;
+mod upkeep;
 
+use database::{Database, Kind, Purpose};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use sqlx::{
-    Row as _, Sqlite, SqlitePool, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
-};
+use sqlx::{Any, AnyPool, Row as _, Transaction, any::AnyRow};
 use std::{
     fmt,
-    fs::{File, TryLockError},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 use uuid::Uuid;
 
 pub use leases::Claim;
 pub use operations::{Changes, Listed, Saved};
+pub use place::{InvalidPlace, Place};
 pub use requests::{RequestKey, RequestRecord};
+pub use upkeep::{Exported, Survey};
 
 /// The version written beside each operation: a server leaves alone what it does not know.
 const WRITTEN_BY: &str = "1";
@@ -43,17 +45,15 @@ pub struct Store(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// One connection: SQLite has one writer.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    database: Database,
     revision: watch::Sender<u64>,
     installation: Uuid,
     seal_key: [u8; 32],
     commits: AtomicU64,
     crash: Option<CrashPoint>,
     crashed: AtomicBool,
-    /// Held for as long as the store is open: a second process refuses to start.
-    lock: File,
+    /// Hears of the commits of other replicas.
+    following: Option<AbortHandle>,
 }
 
 /// Where a test lets the process die: from then on the store answers nothing.
@@ -68,7 +68,7 @@ pub struct CrashPoint {
 /// A write in progress; dropped without `commit` it never was.
 pub struct Tx {
     store: Store,
-    tx: Transaction<'static, Sqlite>,
+    tx: Transaction<'static, Any>,
     revision: u64,
     /// The database's time when this write began, in milliseconds. Until it ends no other can begin.
     now: i64,
@@ -88,6 +88,8 @@ pub enum Error {
     Unreadable(#[from] serde_json::Error),
     #[error("the store at {0} is in use by another process")]
     InUse(String),
+    #[error("the store is not fit for use: {0}")]
+    Unfit(String),
     #[error("the store's file cannot be used")]
     File(#[from] std::io::Error),
     #[error("the operation has another worker, or soon may have")]
@@ -101,50 +103,57 @@ pub type Result<T> = std::result::Result<T, Error>;
 // === impl Store ===
 
 impl Store {
-    /// Opens the file, or makes it, and brings its schema up to date.
-    pub async fn open(path: &Path, crash: Option<CrashPoint>) -> Result<Self> {
-        let lock = lock(path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        sqlx::migrate!("src/store/migrations/sqlite").run(&writer).await?;
-        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-
+    /// Opens the store, or makes it, and brings its schema up to date.
+    pub async fn open(place: impl Into<Place>, crash: Option<CrashPoint>) -> Result<Self> {
+        let place = place.into();
+        let database = Database::open(&place, Purpose::Work).await?;
         sqlx::query(
             "INSERT INTO meta (key, value) VALUES ('installation', $1), ('seal_key', $2), ('revision', '0'), \
              ('generation', '1') ON CONFLICT (key) DO NOTHING",
         )
         .bind(Uuid::new_v4().to_string())
         .bind(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
-        .execute(&writer)
+        .execute(&database.writer)
         .await?;
-        // Whoever held a lease is gone: the file has one process.
-        sqlx::query("UPDATE operations SET owner = NULL, lease_until = 0 WHERE owner IS NOT NULL")
-            .execute(&writer)
-            .await?;
+        if database.kind == Kind::Sqlite {
+            // Whoever held a lease is gone: the file has one process.
+            sqlx::query("UPDATE operations SET owner = NULL, lease_until = 0 WHERE owner IS NOT NULL")
+                .execute(&database.writer)
+                .await?;
+        }
+        Self::around(place, database, crash).await
+    }
+
+    /// Opens a store for reading beside those who work with it; one that is not there, or whose schema is of an earlier
+    /// release, is refused and left as it is.
+    pub async fn look(place: impl Into<Place>) -> Result<Self> {
+        let place = place.into();
+        let database = Database::open(&place, Purpose::Look).await?;
+        Self::around(place, database, None).await
+    }
+
+    async fn around(place: Place, database: Database, crash: Option<CrashPoint>) -> Result<Self> {
         let meta = async |key: &str| -> Result<String> {
-            let row = sqlx::query("SELECT value FROM meta WHERE key = $1").bind(key).fetch_one(&writer).await?;
+            let row =
+                sqlx::query("SELECT value FROM meta WHERE key = $1").bind(key).fetch_one(&database.readers).await?;
             Ok(row.try_get(0)?)
         };
         let installation = Uuid::parse_str(&meta("installation").await?).unwrap_or(Uuid::nil());
         let seal_key = seal_key(&meta("seal_key").await?);
-        let revision = meta("revision").await?.parse().unwrap_or(0);
-
+        let revision = watch::Sender::new(meta("revision").await?.parse().unwrap_or(0));
+        let following = match place {
+            Place::File(_) => None,
+            Place::Postgres(url) => Some(followers::follow(url, database.readers.clone(), revision.clone())),
+        };
         Ok(Self(Arc::new(Inner {
-            writer,
-            readers,
-            revision: watch::Sender::new(revision),
+            database,
+            revision,
             installation,
             seal_key,
             commits: AtomicU64::new(0),
             crash,
             crashed: AtomicBool::new(false),
-            lock,
+            following,
         })))
     }
 
@@ -171,17 +180,16 @@ impl Store {
     /// Whether the store can be written to now.
     pub async fn check(&self) -> Result<()> {
         self.alive()?;
-        sqlx::query("SELECT 1").execute(&self.0.writer).await?;
+        sqlx::query("SELECT 1").execute(&self.0.database.writer).await?;
         Ok(())
     }
 
-    /// Ends all work on the file and lets another process have it.
+    /// Ends all work on the store; a file is free for another process then.
     pub async fn close(&self) {
-        self.0.readers.close().await;
-        self.0.writer.close().await;
-        if let Err(error) = self.0.lock.unlock() {
-            tracing::warn!(%error, "the store's lock file stays locked");
+        if let Some(following) = &self.0.following {
+            following.abort();
         }
+        self.0.database.close().await;
     }
 
     /// Begins a write. Others wait until it ends.
@@ -193,22 +201,22 @@ impl Store {
     /// commits, and what a write reads stays true until it ends.
     async fn begin_with(&self, shown: bool) -> Result<Tx> {
         self.alive()?;
-        let mut tx = self.0.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let row = sqlx::query(
-            "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + $1 AS TEXT) WHERE key = 'revision' \
-             RETURNING CAST(value AS BIGINT), CAST(unixepoch('subsec') * 1000 AS BIGINT)",
-        )
-        .bind(i64::from(shown))
-        .fetch_one(&mut *tx)
-        .await?;
+        let Database { kind, writer, .. } = &self.0.database;
+        let mut tx = writer.begin_with(kind.begin_write()).await?;
+        let row = sqlx::query(kind.raise_revision()).bind(i64::from(shown)).fetch_one(&mut *tx).await?;
         let revision: i64 = row.try_get(0)?;
         let now = row.try_get(1)?;
         Ok(Tx { store: self.clone(), tx, revision: revision.unsigned_abs(), now, events: 0, shown })
     }
 
-    fn readers(&self) -> Result<&SqlitePool> {
+    fn readers(&self) -> Result<&AnyPool> {
         self.alive()?;
-        Ok(&self.0.readers)
+        Ok(&self.0.database.readers)
+    }
+
+    /// Begins a read of several statements that all see the same.
+    async fn snapshot(&self) -> Result<Transaction<'static, Any>> {
+        Ok(self.readers()?.begin_with(self.0.database.kind.begin_read()).await?)
     }
 
     fn alive(&self) -> Result<()> {
@@ -235,22 +243,16 @@ impl Tx {
             return Err(Error::Crashed);
         }
         tx.commit().await?;
-        store.0.revision.send_replace(revision);
+        followers::announce(&store.0.revision, revision);
         Ok(())
     }
 }
 
-fn lock(path: &Path) -> Result<File> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&name)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse(path.display().to_string())),
-        Err(TryLockError::Error(error)) => Err(error.into()),
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(following) = &self.following {
+            following.abort();
+        }
     }
 }
 
@@ -270,17 +272,17 @@ fn stamp(time: Timestamp) -> String {
 }
 
 /// What stands first in the row, out of its JSON.
-fn body<T: DeserializeOwned>(row: &SqliteRow) -> Result<T> {
+fn body<T: DeserializeOwned>(row: &AnyRow) -> Result<T> {
     let text: &str = row.try_get(0)?;
     Ok(serde_json::from_str(text)?)
 }
 
-fn bodies<T: DeserializeOwned>(rows: Vec<SqliteRow>) -> Result<Vec<T>> {
+fn bodies<T: DeserializeOwned>(rows: Vec<AnyRow>) -> Result<Vec<T>> {
     rows.iter().map(body).collect()
 }
 
 /// A value whose JSON is a text, such as an id or a state.
-fn word<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T> {
+fn word<T: DeserializeOwned>(row: &AnyRow, column: usize) -> Result<T> {
     Ok(serde_json::from_value(serde_json::Value::String(row.try_get(column)?))?)
 }
 

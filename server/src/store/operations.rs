@@ -6,7 +6,7 @@ use crate::domain::{
     operation::{Dispatch, DispatchOutcome, Operation, OperationId, OriginKind, Target, TargetCounts, TargetState},
 };
 use patchplane_rules::{InstanceId, Location};
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Any, Row as _, Transaction, any::AnyRow};
 use std::collections::HashMap;
 use ulid::Ulid;
 
@@ -46,7 +46,7 @@ pub struct Changes {
 impl Store {
     /// Reads all of an operation.
     pub async fn operation(&self, id: OperationId) -> Result<Option<Saved>> {
-        let mut tx = self.readers()?.begin().await?;
+        let mut tx = self.snapshot().await?;
         let Some((operation, control, _)) = read_operation(&mut tx, id).await? else { return Ok(None) };
         let targets = bodies(
             sqlx::query("SELECT body FROM targets WHERE operation = $1 ORDER BY instance")
@@ -66,7 +66,7 @@ impl Store {
 
     /// Reads an operation without its targets.
     pub async fn listed(&self, id: OperationId) -> Result<Option<Listed>> {
-        let mut tx = self.readers()?.begin().await?;
+        let mut tx = self.snapshot().await?;
         let Some((operation, control, _)) = read_operation(&mut tx, id).await? else { return Ok(None) };
         Ok(list(&mut tx, vec![(operation, control)]).await?.pop())
     }
@@ -79,7 +79,7 @@ impl Store {
         before: Option<Ulid>,
         limit: usize,
     ) -> Result<Vec<Listed>> {
-        let mut tx = self.readers()?.begin().await?;
+        let mut tx = self.snapshot().await?;
         let rows = sqlx::query(
             "SELECT body, control FROM operations WHERE account = $1 AND region = $2 AND place < $3 \
              AND origin = coalesce($4, origin) ORDER BY place DESC LIMIT $5",
@@ -160,7 +160,7 @@ impl Store {
     /// What changed of an operation since a revision.
     pub async fn changes(&self, id: OperationId, since: u64) -> Result<Option<Changes>> {
         let since = i64::try_from(since).unwrap_or(i64::MAX);
-        let mut tx = self.readers()?.begin().await?;
+        let mut tx = self.snapshot().await?;
         let Some((operation, control, written)) = read_operation(&mut tx, id).await? else { return Ok(None) };
         let rows = sqlx::query("SELECT body FROM targets WHERE operation = $1 AND revision > $2 ORDER BY instance")
             .bind(id.to_string())
@@ -176,7 +176,7 @@ impl Store {
 
     /// The operations, of one location or of all, that have not ended, newest first, and the revision of this answer.
     pub async fn going_on(&self, location: Option<&Location>) -> Result<(Vec<Listed>, u64)> {
-        let mut tx = self.readers()?.begin().await?;
+        let mut tx = self.snapshot().await?;
         let rows = sqlx::query(
             "SELECT body, control FROM operations WHERE terminal = 0 \
              AND account = coalesce($1, account) AND region = coalesce($2, region) ORDER BY place DESC",
@@ -198,7 +198,7 @@ impl Store {
         since: u64,
         limit: usize,
     ) -> Result<(Vec<Listed>, u64)> {
-        let mut tx = self.readers()?.begin().await?;
+        let mut tx = self.snapshot().await?;
         let revision = read_revision(&mut tx).await?;
         let rows = sqlx::query(
             "WITH changed AS (SELECT body, control, revision FROM operations WHERE revision > $1 \
@@ -316,10 +316,7 @@ impl Tx {
     }
 }
 
-async fn read_operation(
-    tx: &mut Transaction<'_, Sqlite>,
-    id: OperationId,
-) -> Result<Option<(Operation, Control, i64)>> {
+async fn read_operation(tx: &mut Transaction<'_, Any>, id: OperationId) -> Result<Option<(Operation, Control, i64)>> {
     let row = sqlx::query("SELECT body, control, revision FROM operations WHERE id = $1")
         .bind(id.to_string())
         .fetch_optional(&mut **tx)
@@ -330,19 +327,19 @@ async fn read_operation(
 }
 
 /// An operation and what is asked of it, which stand first in the row.
-fn controlled(row: &SqliteRow) -> Result<(Operation, Control)> {
+fn controlled(row: &AnyRow) -> Result<(Operation, Control)> {
     let control: &str = row.try_get(1)?;
     Ok((body(row)?, serde_json::from_str(control)?))
 }
 
-async fn read_revision(tx: &mut Transaction<'_, Sqlite>) -> Result<u64> {
+async fn read_revision(tx: &mut Transaction<'_, Any>) -> Result<u64> {
     let row =
         sqlx::query("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'revision'").fetch_one(&mut **tx).await?;
     let revision: i64 = row.try_get(0)?;
     Ok(revision.unsigned_abs())
 }
 
-async fn list(tx: &mut Transaction<'_, Sqlite>, operations: Vec<(Operation, Control)>) -> Result<Vec<Listed>> {
+async fn list(tx: &mut Transaction<'_, Any>, operations: Vec<(Operation, Control)>) -> Result<Vec<Listed>> {
     let ids = column(operations.iter().map(|(operation, _)| operation.id))?;
     let mut counts: HashMap<String, TargetCounts> = HashMap::new();
     let rows = sqlx::query(
