@@ -1,4 +1,4 @@
-//! The binary `patchplane`: serve, demo, health, config, store.
+//! The binary `patchplane`: serve, demo, sim, health, config, store.
 #![expect(clippy::print_stdout, reason = "a command line speaks on standard output")]
 
 use anyhow::{Context as _, bail};
@@ -26,6 +26,9 @@ enum Command {
     Serve(Serve),
     /// Walk through a day with Patch Manager, against a simulated account.
     Demo(Demo),
+    /// Simulate AWS on a port, for patchplane or any other AWS client: Systems Manager, EC2 and STS as far as patching goes.
+    #[cfg(feature = "simulated")]
+    Sim(Sim),
     /// Ask a running server whether it serves. Exit code 0: it does.
     Health(Health),
     /// Look at a configuration without using it.
@@ -66,6 +69,38 @@ struct Demo {
     #[arg(long)]
     stay: bool,
 }
+
+#[cfg(feature = "simulated")]
+#[derive(Args)]
+#[command(after_help = SIM_HELP)]
+struct Sim {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4566")]
+    listen: SocketAddr,
+    /// What all chance comes from: the same seed, the same instances and the same luck.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many instances there are at the start, in account 123456789012 and Region us-east-1.
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    instances: usize,
+    /// No instances at the start.
+    #[arg(long, conflicts_with = "instances")]
+    empty: bool,
+    /// How many seconds its clock counts in one. It starts at the system's time.
+    #[arg(long, default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+}
+
+#[cfg(feature = "simulated")]
+const SIM_HELP: &str = "\
+Any credentials will do. An access key that ends in twelve digits works in that account, such as AKIA0000111122223333; any
+other in 123456789012. The Region is the one that requests are signed for. Signatures must be fresh by the simulation's clock
+or by the system's, so that clients work at any speed.
+
+Fate is played at /_sim/: GET health, installs, requests; POST reset, seed, advance, faults.
+
+  AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any patchplane serve --config patchplane.toml \\
+      --aws-endpoint-url http://127.0.0.1:4566";
 
 #[derive(Args)]
 struct Health {
@@ -130,6 +165,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(options) => serve(options).await,
         Command::Demo(options) => demo(options).await,
+        #[cfg(feature = "simulated")]
+        Command::Sim(options) => sim(options).await,
         Command::Health(options) => health(options).await,
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Store(command) => store(command).await,
@@ -260,6 +297,25 @@ async fn demo(options: Demo) -> anyhow::Result<()> {
 #[cfg(not(feature = "simulated"))]
 async fn demo(_options: Demo) -> anyhow::Result<()> {
     bail!("this build does not contain the simulated account; use a build with the feature `simulated`")
+}
+
+#[cfg(feature = "simulated")]
+async fn sim(options: Sim) -> anyhow::Result<()> {
+    let Sim { listen, seed, instances, empty, speed } = options;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on"))?;
+    let simulation = server::simulated::on_real_time(seed, speed);
+    if !empty {
+        simulation.at(patchplane_sim::DEFAULT_ACCOUNT, "us-east-1").populate(instances);
+    }
+    println!("Simulating AWS on http://{} (Ctrl-C ends it).", listener.local_addr()?);
+    simulation.serve(listener, stopped()).await;
+    Ok(())
+}
+
+#[cfg(feature = "simulated")]
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if speed.is_finite() && speed > 0.0 { Ok(speed) } else { Err("must be more than 0".to_owned()) }
 }
 
 /// Takes the port. Beyond loopback only when told twice: callers are not authenticated yet.
@@ -397,5 +453,14 @@ mod tests {
         assert!(parses("patchplane store restored --config x.toml --store x.db"));
         assert!(!parses("patchplane store export"));
         assert!(!parses("patchplane store migrate --store mysql://db/patchplane"));
+        #[cfg(feature = "simulated")]
+        for (line, good) in [
+            ("patchplane sim --listen 127.0.0.1:0 --seed 7 --instances 3 --speed 60", true),
+            ("patchplane sim --empty", true),
+            ("patchplane sim --empty --instances 3", false),
+            ("patchplane sim --speed 0", false),
+        ] {
+            assert_eq!(parses(line), good, "{line}");
+        }
     }
 }

@@ -172,6 +172,14 @@ pub mod simulated {
         Ok(Simulation::showcase(SimClock::scaled(START.parse()?, speed), 1))
     }
 
+    /// Empty accounts for callers from outside, whose clock is the system's. Theirs starts there, too.
+    pub fn on_real_time(seed: u64, speed: f64) -> Simulation {
+        let now = Clock::system().now();
+        let simulation = Simulation::new(SimClock::scaled(now, speed), seed);
+        simulation.accept_signatures_by(SimClock::scaled(now, 1.0));
+        simulation
+    }
+
     /// The simulation's locations through the SDK.
     pub async fn connect(simulation: &Simulation) -> anyhow::Result<(Clock, BTreeMap<Location, Aws>)> {
         let clock = clock(simulation.clock());

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use std::{io, time::Duration};
+use std::io;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Connector(pub(crate) Simulation);
@@ -48,13 +48,10 @@ impl HttpConnector for Connector {
                     simulation.clock().sleep(wait).await;
                     response
                 }
-                Sent::Travelling(ticket, mut wait) => loop {
-                    simulation.clock().sleep(wait).await;
-                    if let Some(response) = simulation.collect(ticket) {
-                        break response;
-                    }
-                    wait = Duration::from_millis(1);
-                },
+                Sent::Travelling(ticket, wait) => {
+                    let lost = || broken(io::ErrorKind::ConnectionReset);
+                    simulation.arrival(ticket, wait).await.ok_or_else(lost)?
+                }
             };
             HttpResponse::try_from(response.map(SdkBody::from))
                 .map_err(|error| ConnectorError::other(error.into(), None))

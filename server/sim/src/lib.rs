@@ -11,6 +11,7 @@ mod catalogue;
 mod clock;
 mod command;
 mod connector;
+mod control;
 mod dice;
 mod ec2;
 mod error;
@@ -26,15 +27,21 @@ mod others;
 mod output;
 mod page;
 mod platform;
+mod port;
 mod predefined;
 mod properties;
+mod query;
+mod seeding;
 mod showcase;
+mod signature;
 mod ssm;
+mod sts;
 mod travel;
 mod trouble;
 mod validation;
 mod window;
 mod wire;
+mod xml;
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +49,9 @@ mod tests;
 pub use clock::SimClock;
 pub use fault::{Fault, FaultKind};
 pub use fleet::NodeBuilder;
-pub use location::SimLocation;
+pub use location::{NodeCounts, SimLocation};
+pub use seeding::NodeSpec;
+pub use signature::DEFAULT_ACCOUNT;
 pub use trouble::Trouble;
 
 use account::Place;
@@ -71,7 +80,7 @@ pub struct SeenRequest {
     pub time: Timestamp,
     pub account: String,
     pub region: String,
-    /// `ssm` or `ec2`.
+    /// `ssm`, `ec2` or `sts`.
     pub service: String,
     pub operation: String,
     /// Whether the operation changes something when it succeeds.
@@ -80,6 +89,8 @@ pub struct SeenRequest {
 
 pub(crate) struct World {
     seed: u64,
+    /// The clock by which requests are signed, if it is another.
+    callers: Option<SimClock>,
     places: BTreeMap<(String, String), Place>,
     faults: Faults,
     log: Vec<SeenRequest>,
@@ -92,15 +103,7 @@ pub(crate) struct World {
 impl Simulation {
     /// Accounts that exist from their first use on, with AWS's baselines and no instances.
     pub fn new(clock: SimClock, seed: u64) -> Self {
-        let world = World {
-            seed,
-            places: BTreeMap::new(),
-            faults: Faults::default(),
-            log: Vec::new(),
-            traffic: Traffic::default(),
-            answered: 0,
-        };
-        Self { clock, world: Arc::new(Mutex::new(world)) }
+        Self { clock, world: Arc::new(Mutex::new(World::new(seed))) }
     }
 
     /// The fleets of the demonstration: two accounts with two Regions each.
@@ -112,6 +115,22 @@ impl Simulation {
 
     pub fn clock(&self) -> &SimClock {
         &self.clock
+    }
+
+    /// Requests come from outside and are signed by this clock: what is fresh by it is taken, too.
+    pub fn accept_signatures_by(&self, clock: SimClock) {
+        self.lock().callers = Some(clock);
+    }
+
+    /// Forgets everything but its time: no instances, no faults, nothing on its way. With a seed, chance is new as well.
+    pub fn reset(&self, seed: Option<u64>) {
+        let mut world = self.lock();
+        let (callers, traffic) = (world.callers.take(), world.traffic.cleared());
+        *world = World { callers, traffic, ..World::new(seed.unwrap_or(world.seed)) };
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.lock().seed
     }
 
     /// The access key that signs for an account; any secret goes with it.
@@ -191,6 +210,18 @@ impl fmt::Debug for Simulation {
 }
 
 impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            callers: None,
+            places: BTreeMap::new(),
+            faults: Faults::default(),
+            log: Vec::new(),
+            traffic: Traffic::default(),
+            answered: 0,
+        }
+    }
+
     pub(crate) fn place(&mut self, account: &str, region: &str) -> &mut Place {
         let seed = self.seed;
         let key = (account.to_owned(), region.to_owned());

@@ -1,6 +1,7 @@
 //! A look at one simulated location from outside, past every protocol.
 
 use crate::{NodeBuilder, Simulation, Trouble, account::Place, node::Node};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,6 +11,40 @@ pub struct SimLocation {
     simulation: Simulation,
     account: String,
     region: String,
+}
+
+/// What a node's agent was at: runs that it began, each once a command, not again after a reboot; and reboots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeCounts {
+    pub account: String,
+    pub region: String,
+    pub instance_id: String,
+    pub name: String,
+    pub installs: u32,
+    pub scans: u32,
+    pub reboots: u32,
+}
+
+impl Simulation {
+    /// The counts of all nodes, by account, Region and instance id.
+    pub fn counts(&self) -> Vec<NodeCounts> {
+        let (mut world, now) = self.present();
+        world.places.values_mut().for_each(|place| place.play(now));
+        let of_place = |place: &Place| {
+            let (account, region) = (place.account.clone(), place.region.clone());
+            let count = move |node: &Node| NodeCounts {
+                account: account.clone(),
+                region: region.clone(),
+                instance_id: node.id.clone(),
+                name: node.name.clone(),
+                installs: node.installs,
+                scans: node.scans,
+                reboots: node.reboots,
+            };
+            place.nodes.values().map(count).collect::<Vec<_>>()
+        };
+        world.places.values().flat_map(of_place).collect()
+    }
 }
 
 impl SimLocation {
@@ -99,6 +134,15 @@ impl SimLocation {
     /// (S 1.25 names no limit).
     pub fn commands_appear_after(&self, lag: Duration) {
         self.with(|place| place.command_lag = Some(lag));
+    }
+
+    /// Whether there is such a node.
+    pub fn has(&self, instance_id: &str) -> bool {
+        self.node(instance_id, |_| ()).is_some()
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.simulation.seed()
     }
 
     fn node<T>(&self, id: &str, look: impl FnOnce(&Node) -> T) -> Option<T> {

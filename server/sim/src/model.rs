@@ -9,6 +9,7 @@ use std::{
 /// The models that the simulated account speaks.
 pub(crate) static SSM: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../aws/ssm-patch.json")));
 pub(crate) static EC2: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../aws/ec2-patch.json")));
+pub(crate) static STS: LazyLock<Model> = LazyLock::new(|| Model::parse(include_str!("../aws/sts-patch.json")));
 
 #[derive(Default, Deserialize)]
 pub(crate) struct Model {
@@ -124,9 +125,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_models_are_read() {
+    fn all_models_are_read() {
         assert_eq!(SSM.operations.len(), 80);
         assert_eq!(EC2.operations.len(), 25);
+        assert_eq!(STS.operations.len(), 2);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Requests on their way: what a fault does to the connection, and those that arrive later than they were sent.
 
 use crate::{Simulation, World, clock::later, fault::FaultKind};
+use aws_smithy_async::rt::sleep::AsyncSleep as _;
 use bytes::Bytes;
 use http::{Request, Response};
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ pub(crate) enum Sent {
     Broken,
     /// It took effect, and the answer comes back after this time.
     Late(Response<Bytes>, Duration),
-    /// It arrives after this time, whether its sender waits or not; the number is for [`Simulation::collect`].
+    /// It arrives after this time, whether its sender waits or not; the number is for [`Simulation::arrival`].
     Travelling(u64, Duration),
 }
 
@@ -50,9 +51,26 @@ impl Simulation {
         }
     }
 
-    /// The answer to a request that travelled; `None` before it has arrived.
-    pub(crate) fn collect(&self, ticket: u64) -> Option<Response<Bytes>> {
-        self.present().0.traffic.answers.remove(&ticket)
+    /// Awaits the arrival of a request that travels, and its answer; `None` if it is on its way no more.
+    pub(crate) async fn arrival(&self, ticket: u64, mut wait: Duration) -> Option<Response<Bytes>> {
+        loop {
+            self.clock().sleep(wait).await;
+            let (mut world, _) = self.present();
+            if let Some(response) = world.traffic.answers.remove(&ticket) {
+                return Some(response);
+            }
+            if !world.traffic.travelling.keys().any(|(_, travelling)| *travelling == ticket) {
+                return None;
+            }
+            wait = Duration::from_millis(1);
+        }
+    }
+}
+
+impl Traffic {
+    /// Without what is on its way.
+    pub(crate) fn cleared(&self) -> Self {
+        Self { sent: self.sent, ..Self::default() }
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Trouble {
     /// It goes down for a reboot and is not heard of again (aws/amazon-ssm-agent#320).
     NeverBack,
     /// A reboot takes this long instead of a minute (aws/amazon-ssm-agent#289).
-    BackAfter(Duration),
+    BackAfter(#[serde(with = "in_seconds")] Duration),
     /// The agent is heard of, but its run never ends: InProgress until the command expires.
     Hangs,
     /// The script is still at it when its step's time is over: ExecutionTimedOut.
@@ -42,6 +42,20 @@ pub enum Trouble {
     UnsupportedOs,
     /// As soon as an installation has ended, somebody else's scan overwrites what the node reported.
     ScannedByOthers,
+}
+
+/// A duration as a number of seconds.
+mod in_seconds {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 /// The payload of one of the stored copies.

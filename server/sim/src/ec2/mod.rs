@@ -2,14 +2,9 @@
 
 mod instances;
 mod network;
-mod query;
 mod tags;
-mod xml;
 
-pub(crate) use query::parameters;
-pub(crate) use xml::{answer_xml, error_xml};
-
-use crate::{account::Place, error::AwsError, model::EC2, page::Query};
+use crate::{account::Place, error::AwsError, model::EC2, page::Query, query};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -39,7 +34,7 @@ const KNOWN: [&str; 9] = [
 /// Reads the request by the model and carries it out. `None`: this account does not know the operation.
 pub(crate) fn answer(place: &mut Place, operation: &str, parameters: &BTreeMap<String, String>) -> Option<Answer> {
     let input = EC2.operations.get(operation).filter(|_| KNOWN.contains(&operation))?.input.as_ref()?;
-    let request = match query::decode(&EC2, input, parameters) {
+    let request = match query::decode(&EC2, input, parameters, query::Lists::Flattened) {
         Ok(request) => request,
         Err(error) => return Some(Err(error)),
     };

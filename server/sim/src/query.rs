@@ -1,4 +1,4 @@
-//! Reads a Query request: flattened, 1-based lists and dotted members (S 2.2–2.4).
+//! Reads a Query request: 1-based lists and dotted members (S 2.2–2.4).
 
 use crate::{
     error::AwsError,
@@ -6,6 +6,15 @@ use crate::{
 };
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// How lists travel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lists {
+    /// `Filter.1.Name`: EC2's (S 2.3).
+    Flattened,
+    /// `Tags.member.1.Key`: those of the other Query services.
+    Wrapped,
+}
 
 /// The form's parameters.
 pub(crate) fn parameters(body: &[u8]) -> BTreeMap<String, String> {
@@ -18,10 +27,19 @@ pub(crate) fn parameters(body: &[u8]) -> BTreeMap<String, String> {
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect()
 }
 
-/// The request in API member names. Unknown, mistyped and missing parameters are refused.
-pub(crate) fn decode(model: &Model, input: &Member, parameters: &BTreeMap<String, String>) -> Result<Value, AwsError> {
-    let mut reader = Reader { model, parameters, seen: BTreeSet::from(["Action".to_owned(), "Version".to_owned()]) };
+/// The request in API member names. Mistyped parameters are refused, of EC2 unknown and missing ones, too.
+pub(crate) fn decode(
+    model: &Model,
+    input: &Member,
+    parameters: &BTreeMap<String, String>,
+    lists: Lists,
+) -> Result<Value, AwsError> {
+    let seen = BTreeSet::from(["Action".to_owned(), "Version".to_owned()]);
+    let mut reader = Reader { model, parameters, lists, seen };
     let request = reader.read(input, "")?.unwrap_or_else(|| Value::Object(Map::new()));
+    if lists == Lists::Wrapped {
+        return Ok(request);
+    }
     if let Some(unknown) = parameters.keys().find(|key| !reader.seen.contains(*key)) {
         let text = format!("The parameter {unknown} is not recognized");
         return Err(AwsError::new("UnknownParameter", text));
@@ -40,6 +58,7 @@ pub(crate) fn decode(model: &Model, input: &Member, parameters: &BTreeMap<String
 struct Reader<'a> {
     model: &'a Model,
     parameters: &'a BTreeMap<String, String>,
+    lists: Lists,
     seen: BTreeSet<String>,
 }
 
@@ -61,9 +80,10 @@ impl Reader<'_> {
             }
             "list" => {
                 let mut items = Vec::new();
-                for index in self.indexes(at) {
+                let within = if self.lists == Lists::Wrapped { format!("{at}.member") } else { at.to_owned() };
+                for index in self.indexes(&within) {
                     if let Some(member) = &shape.member
-                        && let Some(item) = self.read(member, &format!("{at}.{index}"))?
+                        && let Some(item) = self.read(member, &format!("{within}.{index}"))?
                     {
                         items.push(item);
                     }
@@ -100,11 +120,20 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::EC2;
+    use crate::model::{EC2, STS};
     use serde_json::json;
 
     fn read(operation: &str, body: &str) -> Result<Value, AwsError> {
-        decode(&EC2, EC2.operations[operation].input.as_ref().unwrap(), &parameters(body.as_bytes()))
+        let input = EC2.operations[operation].input.as_ref().unwrap();
+        decode(&EC2, input, &parameters(body.as_bytes()), Lists::Flattened)
+    }
+
+    #[test]
+    fn the_lists_of_other_services_are_wrapped() {
+        let body = "Action=AssumeRole&Tags.member.1.Key=a&Tags.member.1.Value=b&DurationSeconds=900&Odd=1";
+        let input = STS.operations["AssumeRole"].input.as_ref().unwrap();
+        let request = decode(&STS, input, &parameters(body.as_bytes()), Lists::Wrapped).unwrap();
+        assert_eq!(request, json!({ "Tags": [{ "Key": "a", "Value": "b" }], "DurationSeconds": 900 }));
     }
 
     #[test]
