@@ -4,6 +4,8 @@
 
 pub mod changes;
 pub mod postgres;
+pub mod raw;
+pub mod schedules;
 pub mod shell;
 pub mod stored;
 

@@ -2,7 +2,6 @@
 //! why in the agreed form.
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
-use bytes::{Buf as _, BufMut as _};
 use futures::TryStreamExt as _;
 use patchplane_client::{
     Listing,
@@ -15,61 +14,21 @@ use patchplane_client::{
         UpdatePatchScheduleRequest, patch_operation, patch_schedule, preview_baseline_request::Subject, recurrence,
     },
 };
-use patchplane_tests::{PARENT, World, baseline, freeze, install};
+use patchplane_tests::{
+    PARENT, World, baseline, freeze, install,
+    raw::{call, descriptors, methods},
+};
 use prost::Message as _;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use std::{collections::BTreeMap, time::Duration};
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
-};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// Messages for each method.
 const ROUNDS: usize = 300;
-
-/// Passes encoded messages through.
-#[derive(Clone, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining()).to_vec()))
-    }
-}
 
 /// Makes messages that reach deep: about half of the texts are such as the server knows.
 struct Generator {
@@ -208,20 +167,6 @@ impl Generator {
     }
 }
 
-async fn call(channel: &Channel, path: &str, message: &DynamicMessage, streaming: bool) -> Result<(), Status> {
-    let mut grpc = Grpc::new(channel.clone());
-    grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-    let path = path.parse().unwrap();
-    let request = Request::new(message.encode_to_vec());
-    if streaming {
-        let mut stream = grpc.server_streaming(request, path, Raw).await?.into_inner();
-        stream.message().await?;
-    } else {
-        grpc.unary(request, path, Raw).await?;
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_well_formed_message_gets_unknown_or_internal() {
     let world = World::showcase().await;
@@ -302,13 +247,11 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
         "00000000-0000-0000-0000-000000000000".to_owned(),
     ];
     let mut generator = Generator { random: StdRng::seed_from_u64(7), known: known.to_vec(), method: String::new() };
-    let pool = DescriptorPool::decode(patchplane_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let pool = descriptors();
     let (channel, _connection) = world.channel().await;
     let mut seen: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
-    let methods: Vec<_> = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
-    assert!(methods.len() > 15, "every method is in the descriptors");
-    for method in methods {
-        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+    for method in methods(&pool) {
+        let path = method.full_name().to_owned();
         method.name().clone_into(&mut generator.method);
         if method.name() == "CreatePatchOperation" {
             // The messages before may have moved them.
@@ -341,7 +284,7 @@ async fn no_well_formed_message_gets_unknown_or_internal() {
                 let seconds = [0, -1, 61, i64::MAX, i64::MIN][round % 5];
                 message.set_field_by_name("timeout", Value::Message(duration(&pool, seconds)));
             }
-            let answer = call(&channel, &path, &message, method.is_server_streaming()).await;
+            let answer = call(&channel, &method, &message).await;
             let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
             *seen.entry(method.name().to_owned()).or_default().entry(format!("{code:?}")).or_default() += 1;
             if let Err(status) = answer {

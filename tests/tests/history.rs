@@ -249,6 +249,22 @@ async fn patch_now_is_a_run_of_its_association() {
 }
 
 #[tokio::test]
+async fn patch_now_is_followed_to_its_end_when_nothing_lists_it_any_more() {
+    let world = World::start().await;
+    world.account().hide_association_commands();
+    let nodes = world.account().add_nodes(1).in_group("web").missing_patches(1).create();
+    world.account().patch_now("Install", &nodes).unwrap();
+    advance(&world, 1);
+    let [found] = &history(&world, Origin::Association, 0).await[..] else { panic!("not one operation") };
+    assert_eq!(found.state(), State::Running);
+    // As if the association were deleted: only the command's id leads to it.
+    world.account().runs_appear_after(Duration::from_secs(30 * 24 * 3600));
+    advance(&world, 60);
+    let ended = world.operation(&found.name).await;
+    assert_eq!((ended.state(), ended.state_reason.as_str()), (State::Succeeded, ""), "{ended:?}");
+}
+
+#[tokio::test]
 async fn patch_now_is_named_for_what_it_is_also_when_its_run_is_listed_late() {
     let world = World::start().await;
     let nodes = world.account().add_nodes(1).in_group("web").create();

@@ -3,14 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::{
-    CreatePatchScheduleRequest, ListBaselinesRequest, ListInstanceComplianceRequest, ListInstancePatchesRequest,
-    ListInstancesRequest, ListMaintenanceWindowsRequest, ListPatchGroupsRequest, ListPatchOperationTargetsRequest,
-    ListPatchOperationsRequest, ListPatchSchedulesRequest, ListTagFindingsRequest, PatchSchedule, Recurrence,
+    CreatePatchScheduleRequest, ListAvailablePatchesRequest, ListBaselinesRequest, ListDefaultBaselinesRequest,
+    ListExecutionsRequest, ListFreezesRequest, ListInstanceComplianceRequest, ListInstancePatchesRequest,
+    ListInstancesRequest, ListMaintenanceWindowsRequest, ListPatchGroupsRequest, ListPatchOperationEventsRequest,
+    ListPatchOperationTargetsRequest, ListPatchOperationsRequest, ListPatchPropertiesRequest,
+    ListPatchSchedulesRequest, ListTagFindingsRequest, ListUpcomingRunsRequest, PatchFilter, PatchSchedule, Recurrence,
     Unreachable, baseline::Owner, patch_operation::Kind, patch_schedule::Targets, recurrence,
 };
 use patchplane_server::server::simulated::LOCATIONS;
 use patchplane_sim::{Fault, FaultKind};
-use patchplane_tests::{ACCOUNT, PARENT, REGION, World, refusal, scan};
+use patchplane_tests::{
+    ACCOUNT, PARENT, REGION, World, freeze,
+    raw::{descriptors, methods},
+    refusal, scan,
+    schedules::{made, nightly, pass},
+};
 use std::collections::BTreeSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -25,30 +32,60 @@ type Page = (Vec<String>, String, Vec<Unreachable>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum List {
     Baselines,
+    DefaultBaselines,
     Groups,
     Findings,
     Compliance,
     Instances,
     Operations,
     Windows,
+    Runs,
     Schedules,
 }
 
-const LISTS: [List; 8] = [
+const LISTS: [List; 10] = [
     List::Baselines,
+    List::DefaultBaselines,
     List::Groups,
     List::Findings,
     List::Compliance,
     List::Instances,
     List::Operations,
     List::Windows,
+    List::Runs,
     List::Schedules,
+];
+
+/// Lists below one thing, each with a test of its pages at the foot of this file.
+const OTHER_LISTS: [&str; 7] = [
+    "ListFreezes",
+    "ListPatchOperationEvents",
+    "ListPatchOperationTargets",
+    "ListInstancePatches",
+    "ListExecutions",
+    "ListPatchProperties",
+    "ListAvailablePatches",
 ];
 
 impl List {
     /// What a page holds at most, and what it holds when nothing is said.
     fn most(self) -> usize {
         if self == Self::Baselines { 100 } else { 200 }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::Baselines => "ListBaselines",
+            Self::DefaultBaselines => "ListDefaultBaselines",
+            Self::Groups => "ListPatchGroups",
+            Self::Findings => "ListTagFindings",
+            Self::Compliance => "ListInstanceCompliance",
+            Self::Instances => "ListInstances",
+            Self::Operations => "ListPatchOperations",
+            Self::Windows => "ListMaintenanceWindows",
+            Self::Runs => "ListUpcomingRuns",
+            Self::Schedules => "ListPatchSchedules",
+        }
     }
 
     async fn page(self, world: &World, parent: &str, page_size: i32, page_token: &str) -> Result<Page, Status> {
@@ -66,6 +103,9 @@ impl List {
         #[expect(clippy::needless_update, reason = "the macro serves requests with and without filters")]
         match self {
             Self::Baselines => page!(baselines.list_baselines(ListBaselinesRequest) -> baselines),
+            Self::DefaultBaselines => {
+                page!(baselines.list_default_baselines(ListDefaultBaselinesRequest) -> default_baselines)
+            }
             Self::Groups => page!(patch_groups.list_patch_groups(ListPatchGroupsRequest) -> patch_groups),
             Self::Findings => page!(
                 patch_groups.list_tag_findings(ListTagFindingsRequest) -> findings,
@@ -81,6 +121,10 @@ impl List {
             Self::Windows => {
                 page!(maintenance_windows.list_maintenance_windows(ListMaintenanceWindowsRequest) -> maintenance_windows)
             }
+            Self::Runs => page!(
+                maintenance_windows.list_upcoming_runs(ListUpcomingRunsRequest) -> runs,
+                |row| format!("{} {}", row.maintenance_window, row.run.unwrap().local_time)
+            ),
             Self::Schedules => {
                 page!(patch_schedules.list_patch_schedules(ListPatchSchedulesRequest) -> patch_schedules)
             }
@@ -126,7 +170,7 @@ async fn world() -> World {
         }
     }
     for (account, region, n) in [(ACCOUNT, REGION, 0), (ACCOUNT, REGION, 1), (ACCOUNT, "eu-central-1", 2)] {
-        let rate = recurrence::Expression { expression: "rate(7 days)".to_owned(), offset_days: 0 };
+        let rate = recurrence::Expression { expression: "rate(5 days)".to_owned(), offset_days: 0 };
         let schedule = PatchSchedule {
             display_name: format!("weekly-{n}"),
             kind: Kind::Scan.into(),
@@ -146,6 +190,7 @@ async fn pages_of_any_size_bring_every_row_once_and_in_order() {
     let world = world().await;
     for (list, expected) in [
         (List::Baselines, 4 * 17),
+        (List::DefaultBaselines, 4 * 15),
         (List::Groups, 6),
         // Of 444455556666 also: three more systems in `data` and one in `lab` without a baseline, and a node in two groups.
         (List::Findings, 7 + 3 + 1 + 1),
@@ -153,6 +198,7 @@ async fn pages_of_any_size_bring_every_row_once_and_in_order() {
         (List::Compliance, 17 + 3 + 11 + 7),
         (List::Operations, 6),
         (List::Windows, 3),
+        (List::Runs, 3),
         (List::Schedules, 3),
     ] {
         let (whole, gaps) = list.all(&world, EVERYWHERE, i32::MAX).await;
@@ -171,10 +217,15 @@ async fn pages_of_any_size_bring_every_row_once_and_in_order() {
             assert!(part.iter().all(|name| name.starts_with(&format!("{parent}/"))));
             match list {
                 List::Operations => assert!(part.is_sorted_by(|a, b| a > b), "newest first: {part:?}"),
-                List::Groups | List::Instances | List::Compliance | List::Windows | List::Schedules => {
+                List::DefaultBaselines
+                | List::Groups
+                | List::Instances
+                | List::Compliance
+                | List::Windows
+                | List::Schedules => {
                     assert!(part.is_sorted(), "{part:?}")
                 }
-                List::Baselines | List::Findings => {}
+                List::Baselines | List::Findings | List::Runs => {}
             }
             parts.extend(part);
         }
@@ -364,4 +415,97 @@ async fn patches_and_targets_come_in_pages_too() {
     };
     let page = world.client.instances().list_instance_patches(patches(0, String::new())).await.unwrap().into_inner();
     bad_token(world.client.instances().list_instance_patches(patches(1, page.next_page_token)).await.map(|_| ()));
+}
+
+#[test]
+fn every_list_of_the_api_is_tested_here() {
+    let paged = |method: &prost_reflect::MethodDescriptor| method.input().get_field_by_name("page_token").is_some();
+    let all: BTreeSet<String> =
+        methods(&descriptors()).iter().filter(|method| paged(method)).map(|method| method.name().to_owned()).collect();
+    let tested = LISTS.into_iter().map(List::method).chain(OTHER_LISTS);
+    assert_eq!(all, tested.map(str::to_owned).collect::<BTreeSet<_>>());
+}
+
+/// All rows of a list below one thing, which is the same by pages of any size.
+macro_rules! same_by_any_size {
+    ($world:ident, $service:ident.$method:ident($request:expr) -> $rows:ident, at most $most:literal, more than $least:literal $(, not for $other:expr)?) => {{
+        let mut whole = None;
+        for page_size in SIZES {
+            let (mut rows, mut page_token) = (Vec::new(), String::new());
+            loop {
+                let mut request = $request;
+                (request.page_size, request.page_token) = (page_size, page_token.clone());
+                let page = $world.client.$service().$method(request).await.unwrap().into_inner();
+                assert!(page.$rows.len() <= $most, "{} rows", page.$rows.len());
+                rows.extend(page.$rows);
+                if page.next_page_token.is_empty() {
+                    break;
+                }
+                assert_ne!(page.next_page_token, page_token);
+                page_token = page.next_page_token;
+            }
+            assert!(rows.len() > $least, "{} rows", rows.len());
+            assert_eq!(*whole.get_or_insert_with(|| rows.clone()), rows, "by {page_size}");
+        }
+        // A token of this question is not good for another one.
+        let mut first = $request;
+        first.page_size = 1;
+        let page_token = $world.client.$service().$method(first).await.unwrap().into_inner().next_page_token;
+        assert!(!page_token.is_empty());
+        $(
+            let mut other = $other;
+            other.page_token = page_token;
+            bad_token($world.client.$service().$method(other).await.map(|_| ()));
+        )?
+    }};
+}
+
+#[tokio::test]
+async fn the_catalogue_and_its_words_come_in_pages_too() {
+    let world = World::start().await;
+    let properties = |property: &str| ListPatchPropertiesRequest {
+        parent: PARENT.to_owned(),
+        operating_system: "WINDOWS".to_owned(),
+        property: property.to_owned(),
+        ..Default::default()
+    };
+    same_by_any_size!(
+        world, baselines.list_patch_properties(properties("PRODUCT")) -> values,
+        at most 50, more than 1, not for properties("CLASSIFICATION")
+    );
+    let available = |operating_system: &str, product: &str| ListAvailablePatchesRequest {
+        parent: PARENT.to_owned(),
+        operating_system: operating_system.to_owned(),
+        filters: vec![PatchFilter { key: "PRODUCT".to_owned(), values: vec![product.to_owned()] }],
+        ..Default::default()
+    };
+    same_by_any_size!(
+        world, baselines.list_available_patches(available("AMAZON_LINUX_2", "AmazonLinux2")) -> patches,
+        at most 100, more than 100, not for available("WINDOWS", "WindowsServer2019")
+    );
+}
+
+#[tokio::test]
+async fn runs_events_and_freezes_come_in_pages_too() {
+    let world = World::start().await;
+    world.account().add_nodes(1).in_group("web").create();
+    let (schedule, other) = (made(&world, nightly()).await, made(&world, nightly()).await);
+    pass(&world, 5 * 24).await;
+    let runs = |parent: &str| ListExecutionsRequest { parent: parent.to_owned(), ..Default::default() };
+    same_by_any_size!(
+        world, maintenance_windows.list_executions(runs(&schedule.maintenance_window)) -> executions,
+        at most 200, more than 4, not for runs(&other.maintenance_window)
+    );
+    let (one, another) = (world.run(scan("web")).await.name, world.run(scan("web")).await.name);
+    let events = |parent: &str| ListPatchOperationEventsRequest { parent: parent.to_owned(), ..Default::default() };
+    same_by_any_size!(
+        world, patch_operations.list_patch_operation_events(events(&one)) -> events,
+        at most 200, more than 4, not for events(&another)
+    );
+    for group in ["a", "b", "c", "d"] {
+        world.client.create_freeze(freeze(group)).await.unwrap();
+    }
+    same_by_any_size!(
+        world, freezes.list_freezes(ListFreezesRequest::default()) -> freezes, at most 200, more than 3
+    );
 }

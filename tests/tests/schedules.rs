@@ -1,132 +1,30 @@
-//! Patch schedules: made in one call, carried out by AWS on its own clock, changed, paused, skipped and deleted; whole or not
-//! there at all, whatever breaks in between.
+//! Patch schedules: made in one call, carried out by AWS on its own clock, changed, paused, skipped and deleted.
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
-use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use patchplane_aws::Aws;
 use patchplane_client::{
     Listing,
     api::{
-        CreatePatchScheduleRequest, DayOfWeek, DeletePatchScheduleRequest, Execution, GetExecutionRequest,
-        GetMaintenanceWindowRequest, GetPatchScheduleRequest, ListExecutionsRequest, ListMaintenanceWindowsRequest,
-        ListPatchSchedulesRequest, ListUpcomingRunsRequest, PatchSchedule, PreviewScheduleRequest, Recurrence,
-        SkipNextRunRequest, TimeOfDay, UpdatePatchScheduleRequest, UpdatePatchScheduleResponse,
-        patch_operation::{Kind, RebootOption},
+        CreatePatchScheduleRequest, DayOfWeek, DeletePatchScheduleRequest, GetExecutionRequest,
+        GetPatchScheduleRequest, ListUpcomingRunsRequest, PatchSchedule, PreviewScheduleRequest,
+        UpdatePatchScheduleRequest,
+        patch_operation::Kind,
         patch_schedule::Targets,
-        recurrence::{Daily, Expression, Kind as Recurs, MonthlyNth},
+        recurrence::{Expression, Kind as Recurs, MonthlyNth},
         upcoming_run::Shift,
     },
 };
-use patchplane_rules::{RateLimit, TargetTerm, TaskCommand, TaskDraft, WindowDraft, WindowId, WindowTiming};
-use patchplane_server::{server::simulated, store::CrashPoint};
 use patchplane_sim::FaultKind;
-use patchplane_tests::{PARENT, World, fault, refusal};
-use std::time::Duration;
-use tonic::{Code, Status};
+use patchplane_tests::{
+    PARENT, World, fault, refusal,
+    schedules::{
+        all, assert_whole, clock, create, daily, executions, get, local, made, nightly, pass, reason, recurs, skip,
+        update, windows,
+    },
+};
+use std::{collections::BTreeMap, time::Duration};
+use tonic::Code;
 use uuid::Uuid;
-
-fn clock(hours: i32, minutes: i32) -> Option<TimeOfDay> {
-    Some(TimeOfDay { hours, minutes, seconds: 0 })
-}
-
-fn recurs(kind: Recurs) -> Option<Recurrence> {
-    Some(Recurrence { kind: Some(kind) })
-}
-
-fn daily(hours: i32, minutes: i32) -> Option<Recurrence> {
-    recurs(Recurs::Daily(Daily { time: clock(hours, minutes) }))
-}
-
-/// Install on the group `web`, daily at 03:00 in Tokyo.
-fn nightly() -> PatchSchedule {
-    PatchSchedule {
-        display_name: "web-nightly".to_owned(),
-        kind: Kind::Install.into(),
-        reboot_option: RebootOption::RebootIfNeeded.into(),
-        targets: Some(Targets { patch_groups: vec!["web".to_owned()], ..Default::default() }),
-        recurrence: daily(3, 0),
-        time_zone: "Asia/Tokyo".to_owned(),
-        ..Default::default()
-    }
-}
-
-fn create(schedule: PatchSchedule) -> CreatePatchScheduleRequest {
-    CreatePatchScheduleRequest {
-        parent: PARENT.to_owned(),
-        patch_schedule: Some(schedule),
-        request_id: Uuid::new_v4().to_string(),
-        ..Default::default()
-    }
-}
-
-async fn made(world: &World, schedule: PatchSchedule) -> PatchSchedule {
-    world.client.create_patch_schedule(create(schedule)).await.unwrap().patch_schedule.unwrap()
-}
-
-async fn get(world: &World, name: &str) -> PatchSchedule {
-    let request = GetPatchScheduleRequest { name: name.to_owned() };
-    world.client.get_patch_schedule(request).await.unwrap().patch_schedule.unwrap()
-}
-
-async fn all(world: &World) -> Vec<PatchSchedule> {
-    let request = ListPatchSchedulesRequest { parent: PARENT.to_owned(), ..Default::default() };
-    Listing::collect(world.client.list_patch_schedules(request)).await.unwrap().items
-}
-
-async fn windows(world: &World) -> usize {
-    let request = ListMaintenanceWindowsRequest { parent: PARENT.to_owned(), ..Default::default() };
-    Listing::collect(world.client.list_maintenance_windows(request)).await.unwrap().items.len()
-}
-
-async fn update(world: &World, schedule: PatchSchedule, paths: &[&str]) -> UpdatePatchScheduleResponse {
-    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-    let request = UpdatePatchScheduleRequest {
-        patch_schedule: Some(schedule),
-        update_mask: Some(prost_types::FieldMask { paths }),
-        ..Default::default()
-    };
-    world.client.update_patch_schedule(request).await.unwrap()
-}
-
-fn skip(name: &str) -> SkipNextRunRequest {
-    SkipNextRunRequest { name: name.to_owned(), request_id: Uuid::new_v4().to_string(), ..Default::default() }
-}
-
-/// The next runs on the schedule's own clocks.
-fn local(schedule: &PatchSchedule) -> Vec<&str> {
-    schedule.next_runs.iter().map(|run| run.local_time.as_str()).collect()
-}
-
-fn reason(status: &Status) -> (Code, String) {
-    let (code, reason, _) = refusal(status);
-    (code, reason)
-}
-
-/// The schedule with all that a whole one has: both targets, the task, no mark that anything is lacking.
-async fn assert_whole(world: &World, schedule: &PatchSchedule) {
-    assert!(schedule.managed && !schedule.incomplete, "{schedule:?}");
-    assert_eq!(schedule.divergences, Vec::<String>::new());
-    let request = GetMaintenanceWindowRequest { name: schedule.maintenance_window.clone() };
-    let window = world.client.get_maintenance_window(request).await.unwrap().maintenance_window.unwrap();
-    assert_eq!((window.targets.len(), window.tasks.len()), (2, 1), "{window:?}");
-}
-
-async fn executions(world: &World, schedule: &PatchSchedule) -> Vec<Execution> {
-    let request = ListExecutionsRequest { parent: schedule.maintenance_window.clone(), ..Default::default() };
-    world.client.list_executions(request).try_collect().await.unwrap()
-}
-
-/// Lets the account's clock pass.
-async fn pass(world: &World, hours: u64) {
-    for _ in 0..hours * 6 {
-        world.settle().await;
-        world.simulation.clock().advance(Duration::from_secs(600));
-    }
-    world.settle().await;
-}
-
-// === Journeys ===
 
 #[tokio::test]
 async fn three_in_the_morning_in_tokyo_is_that_from_the_start_and_the_run_is_seen() {
@@ -313,112 +211,6 @@ async fn wrong_turns_are_caught_with_what_to_do() {
     assert_eq!(windows(&world).await, 0);
 }
 
-// === Whole or not at all ===
-
-const STEPS: [&str; 5] = [
-    "CreateMaintenanceWindow",
-    "RegisterTargetWithMaintenanceWindow",
-    "RegisterTaskWithMaintenanceWindow",
-    "RemoveTagsFromResource",
-    "DescribeMaintenanceWindowTargets",
-];
-
-#[tokio::test]
-async fn a_schedule_whose_making_breaks_is_whole_after_the_same_request_or_not_there() {
-    for step in STEPS {
-        for kind in [FaultKind::LoseAnswer, FaultKind::Unreachable, FaultKind::Throttle, FaultKind::Deny] {
-            for times in [1, 3] {
-                let world = World::start().await;
-                let request = create(nightly());
-                world.inject(fault(step, kind, times));
-                let mut attempts = 0;
-                let call = || async { world.client.patch_schedules().create_patch_schedule(request.clone()).await };
-                while let Err(refused) = world.patiently(call()).await {
-                    attempts += 1;
-                    assert!(attempts <= times, "{step} {kind:?}: {refused:?}");
-                    if kind == FaultKind::Deny {
-                        assert_eq!(windows(&world).await, 0, "{step}: what AWS refuses leaves nothing behind");
-                    }
-                }
-                let [schedule] = &all(&world).await[..] else { panic!("{step} {kind:?} {times}: not one schedule") };
-                assert_whole(&world, schedule).await;
-                assert_eq!(windows(&world).await, 1, "{step} {kind:?} {times}");
-                assert!(call().await.unwrap().into_inner().replayed);
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_schedule_whose_making_is_cut_short_is_completed_by_the_next_start() {
-    for step in STEPS {
-        let world = World::start().await;
-        let request = create(nightly());
-        // The SDK's three attempts get no answer, and then the process dies.
-        world.inject(fault(step, FaultKind::LoseAnswer, 3));
-        let call = async { world.client.patch_schedules().create_patch_schedule(request.clone()).await };
-        world.patiently(call).await.unwrap_err();
-        let world = world.restart().await;
-        let [schedule] = &all(&world).await[..] else { panic!("{step}: not one schedule") };
-        assert_whole(&world, schedule).await;
-        assert_eq!(windows(&world).await, 1);
-        let again = world.client.create_patch_schedule(request).await.unwrap();
-        assert!(again.replayed && again.patch_schedule.unwrap().name == schedule.name, "{step}");
-    }
-}
-
-#[tokio::test]
-async fn a_crash_at_any_store_write_leaves_one_schedule_after_the_same_request() {
-    let mut commit = 0;
-    loop {
-        commit += 1;
-        let mut reached = false;
-        for committed in [false, true] {
-            let point = CrashPoint { commit, committed };
-            let world = World::start().await.restart_with(Some(point)).await;
-            let request = create(nightly());
-            let answer = world.client.patch_schedules().create_patch_schedule(request.clone()).await;
-            reached = world.has_crashed().await;
-            assert_eq!(answer.is_err(), reached, "{point:?}: {answer:?}");
-            let world = world.restart().await;
-            let again = world.client.create_patch_schedule(request).await.unwrap();
-            assert_whole(&world, &again.patch_schedule.unwrap()).await;
-            assert_eq!((all(&world).await.len(), windows(&world).await), (1, 1), "{point:?}");
-        }
-        if !reached {
-            break;
-        }
-    }
-    assert_eq!(commit, 3, "the intent, the outcome, and no third write");
-}
-
-#[tokio::test]
-async fn a_crash_in_a_skip_leaves_out_one_run_and_not_two() {
-    for commit in 1..=2 {
-        for committed in [false, true] {
-            let point = CrashPoint { commit, committed };
-            let world = World::start().await;
-            let schedule = made(&world, nightly()).await;
-            let world = world.restart_with(Some(point)).await;
-            let request = skip(&schedule.name);
-            world.client.patch_schedules().skip_next_run(request.clone()).await.unwrap_err();
-            let world = world.restart().await;
-            let after = world.client.skip_next_run(request).await.unwrap().patch_schedule.unwrap();
-            assert_eq!(after.next_runs[..2], schedule.next_runs[1..], "{point:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_window_that_aws_does_not_know_at_once_is_waited_for() {
-    let world = World::start().await;
-    // S 9.1.5.
-    world.account().windows_appear_after(Duration::from_secs(3));
-    let request = create(nightly());
-    let made = world.patiently(world.client.create_patch_schedule(request)).await.unwrap();
-    assert_whole(&world, &made.patch_schedule.unwrap()).await;
-}
-
 #[tokio::test]
 async fn a_plan_holds_and_an_etag_guards() {
     let world = World::start().await;
@@ -453,145 +245,21 @@ async fn a_plan_holds_and_an_etag_guards() {
     assert_eq!(reason(&refused), (Code::Aborted, "ETAG_MISMATCH".to_owned()));
 }
 
-// === Windows that others made or edited ===
-
-/// The account as somebody else with rights there sees it.
-async fn somebody(world: &World) -> Aws {
-    let (_, locations) = simulated::connect(&world.simulation).await.unwrap();
-    locations.into_iter().find(|(location, _)| location.name() == PARENT).unwrap().1
-}
-
-fn term(key: &str, value: &str) -> TargetTerm {
-    TargetTerm { key: key.to_owned(), values: vec![value.to_owned()] }
-}
-
-fn patching(parameters: &[(&str, &str)]) -> TaskDraft {
-    let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
-    TaskDraft {
-        name: "patch".parse().unwrap(),
-        document: "AWS-RunPatchBaseline".to_owned(),
-        command: TaskCommand { parameters: parameters.collect(), timeout_s: Some(600) },
-        max_concurrency: RateLimit::Count(2),
-        max_errors: RateLimit::Count(1),
-    }
-}
-
-/// A window as the user guide has people make it: without a zone, for one of the tag keys.
-async fn foreign(aws: &Aws, draft: &TaskDraft) -> WindowId {
-    let timing = WindowTiming { expression: "cron(0 16 ? * TUE *)".to_owned(), ..Default::default() };
-    let window = WindowDraft {
-        name: "Production-Tuesdays".to_owned(),
-        description: String::new(),
-        timing,
-        duration_hours: 2,
-        cutoff_hours: 0,
-        allow_unassociated_targets: false,
-    };
-    let id = aws.create_window(&window, &[], &Uuid::new_v4().to_string()).await.unwrap();
-    let own = "targets".parse().unwrap();
-    let token = || Uuid::new_v4().to_string();
-    let terms = [term("tag:Patch Group", "web")];
-    let target = aws.register_window_target(&id, &own, &terms, &token()).await.unwrap();
-    aws.register_window_task(&id, draft, &[target], &token()).await.unwrap();
-    id
-}
-
 #[tokio::test]
-async fn a_window_that_somebody_else_made_is_a_schedule_with_what_differs() {
+async fn lists_at_once_look_into_few_windows_at_a_time() {
     let world = World::start().await;
-    let aws = somebody(&world).await;
-    let id = foreign(&aws, &patching(&[("Operation", "Install"), ("BaselineOverride", "s3://b/k")])).await;
-    // One that does not patch is none.
-    let other = TaskDraft { document: "AWS-UpdateSSMAgent".to_owned(), ..patching(&[]) };
-    foreign(&aws, &other).await;
-    let [schedule] = &all(&world).await[..] else { panic!("one of the two windows patches") };
-    assert!(schedule.name.ends_with(id.as_str()) && !schedule.managed);
-    assert_eq!((schedule.kind(), schedule.reboot_option()), (Kind::Install, RebootOption::RebootIfNeeded), "S 7.1.2");
-    assert_eq!(schedule.targets.as_ref().unwrap().patch_groups, ["web"]);
-    assert_eq!(local(schedule)[0], "2025-11-25T16:00:00+00:00", "UTC (S 9.2.9)");
-    let told = schedule.divergences.join("; ");
-    for part in ["no time zone", "BaselineOverride", "`PatchGroup` are left out"] {
-        assert!(told.contains(part), "{part} is not in {told}");
+    for _ in 0..6 {
+        made(&world, nightly()).await;
     }
-
-    // Changing it keeps what is not asked for, and mends what is.
-    let targets = Some(Targets { patch_groups: vec!["web".to_owned()], ..Default::default() });
-    let asked = PatchSchedule {
-        name: schedule.name.clone(),
-        time_zone: "Asia/Tokyo".to_owned(),
-        targets,
-        ..Default::default()
-    };
-    let changed = update(&world, asked, &[]).await.patch_schedule.unwrap();
-    assert_eq!(changed.divergences, ["its task also sets BaselineOverride"]);
-    assert_eq!(local(&changed)[0], "2025-11-25T16:00:00+09:00");
-    let task = aws.window_tasks(&id).await.unwrap().remove(0);
-    let task = aws.window_task(&id, &task.id).await.unwrap();
-    assert_eq!(task.command.unwrap().parameters["BaselineOverride"], ["s3://b/k"]);
-    assert_eq!(aws.window_targets(&id).await.unwrap().len(), 2);
-}
-
-#[tokio::test]
-async fn a_schedule_that_was_given_a_second_task_is_diverged_and_guarded() {
-    let world = World::start().await;
-    let schedule = made(&world, nightly()).await;
-    let aws = somebody(&world).await;
-    let id: WindowId = schedule.name.rsplit('/').next().unwrap().parse().unwrap();
-    let targets: Vec<String> = aws.window_targets(&id).await.unwrap().into_iter().map(|target| target.id).collect();
-    let second = patching(&[("Operation", "Scan")]);
-    aws.register_window_task(&id, &second, &targets[..1], "second").await.unwrap();
-    let now = get(&world, &schedule.name).await;
-    assert_eq!(now.divergences, ["it has 2 tasks, and a schedule has one"]);
-    // Its times can be changed, its task cannot, and deleting it must be meant.
-    let asked = PatchSchedule { name: now.name.clone(), recurrence: daily(5, 0), ..Default::default() };
-    assert_eq!(update(&world, asked, &[]).await.patch_schedule.unwrap().recurrence, daily(5, 0));
-    let before = world.simulation.fingerprint();
-    let asked = PatchSchedule { name: now.name.clone(), kind: Kind::Scan.into(), ..Default::default() };
-    let request = UpdatePatchScheduleRequest { patch_schedule: Some(asked), ..Default::default() };
-    let refused = world.client.patch_schedules().update_patch_schedule(request).await.unwrap_err();
-    assert_eq!(reason(&refused), (Code::FailedPrecondition, "SCHEDULE_DIVERGED".to_owned()));
-    let delete = DeletePatchScheduleRequest { name: now.name.clone(), ..Default::default() };
-    let refused = world.client.patch_schedules().delete_patch_schedule(delete.clone()).await.unwrap_err();
-    assert_eq!(reason(&refused), (Code::FailedPrecondition, "SCHEDULE_DIVERGED".to_owned()));
-    assert_eq!(world.simulation.fingerprint(), before);
-    let meant = DeletePatchScheduleRequest { allow_diverged: true, ..delete };
-    world.client.delete_patch_schedule(meant).await.unwrap();
-    assert_eq!(windows(&world).await, 0);
-}
-
-#[tokio::test]
-async fn a_change_whose_answer_is_lost_is_mended_by_the_same_request() {
-    for step in [
-        "UpdateMaintenanceWindow",
-        "RegisterTargetWithMaintenanceWindow",
-        "UpdateMaintenanceWindowTask",
-        "DeregisterTargetFromMaintenanceWindow",
-    ] {
-        for kind in [FaultKind::LoseAnswer, FaultKind::Unreachable, FaultKind::Throttle, FaultKind::Deny] {
-            let world = World::start().await;
-            let schedule = made(&world, nightly()).await;
-            let asked = PatchSchedule {
-                name: schedule.name.clone(),
-                kind: Kind::Scan.into(),
-                recurrence: daily(4, 0),
-                targets: Some(Targets { patch_groups: vec!["db".to_owned()], ..Default::default() }),
-                ..Default::default()
-            };
-            let request = UpdatePatchScheduleRequest {
-                patch_schedule: Some(asked),
-                request_id: Uuid::new_v4().to_string(),
-                etag: schedule.etag.clone(),
-                ..Default::default()
-            };
-            let times = if kind == FaultKind::Deny { 1 } else { 3 };
-            world.inject(fault(step, kind, times));
-            let call = || async { world.client.patch_schedules().update_patch_schedule(request.clone()).await };
-            world.patiently(call()).await.unwrap_err();
-            let world = world.restart().await;
-            let mended = world.client.update_patch_schedule(request).await.unwrap().patch_schedule.unwrap();
-            assert_whole(&world, &mended).await;
-            assert_eq!((mended.kind(), mended.recurrence), (Kind::Scan, daily(4, 0)), "{step} {kind:?}");
-            assert_eq!(mended.targets.unwrap().patch_groups, ["db"], "{step} {kind:?}");
-        }
+    let before = world.simulation.requests().len();
+    let operation = "GetMaintenanceWindow";
+    world.inject(fault(operation, FaultKind::DelayAnswer(Duration::from_secs(2)), u32::MAX));
+    let lists = world.patiently(futures::future::join_all((0..3).map(|_| all(&world)))).await;
+    assert!(lists.iter().all(|list| list.len() == 6));
+    let mut at_once: BTreeMap<Timestamp, usize> = BTreeMap::new();
+    for seen in world.simulation.requests()[before..].iter().filter(|seen| seen.operation == operation) {
+        *at_once.entry(seen.time).or_default() += 1;
     }
+    assert_eq!(at_once.values().sum::<usize>(), 18);
+    assert_eq!(at_once.values().max(), Some(&4), "{at_once:?}");
 }

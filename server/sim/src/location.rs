@@ -125,6 +125,11 @@ impl SimLocation {
         self.with(|place| place.association_commands_hidden = true);
     }
 
+    /// AWS remembers no ClientToken any more: for how long it does is unverified (S 3.1.9).
+    pub fn forget_tokens(&self) {
+        self.with(|place| place.tokens.clear());
+    }
+
     /// From now on, operations find a new maintenance window only so long after its creation (S 9.1.5).
     pub fn windows_appear_after(&self, lag: Duration) {
         self.with(|place| place.window_lag = lag);

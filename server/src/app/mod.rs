@@ -31,7 +31,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     sync::Mutex,
 };
-use tokio::sync::watch as channel;
+use tokio::sync::{Semaphore, watch as channel};
 
 pub use locations::{ListPage, Unreachable};
 
@@ -46,6 +46,8 @@ pub struct App {
     /// The mutations under way in this process.
     running: Mutex<HashSet<crate::store::RequestKey>>,
     draining: channel::Sender<bool>,
+    /// So many windows of a location are looked into at once, whoever asks: each takes six calls of AWS.
+    window_reads: BTreeMap<Location, Semaphore>,
     /// For previews of baselines.
     feeds: Vec<AdvisoryFeed>,
 }
@@ -55,6 +57,8 @@ impl App {
         let sealer = seal::Sealer::new(store.seal_key())
             .ok_or_else(|| Error::Internal("the store's seal key cannot be used".into()))?;
         let engine = Engine::new(clock.clone(), locations.clone(), store.clone(), settings);
+        let window_reads =
+            locations.keys().map(|location| (location.clone(), Semaphore::new(patch_schedules::AT_ONCE))).collect();
         Ok(Self {
             clock,
             locations,
@@ -63,6 +67,7 @@ impl App {
             sealer,
             running: Mutex::default(),
             draining: channel::Sender::new(false),
+            window_reads,
             feeds: Vec::new(),
         })
     }

@@ -276,14 +276,13 @@ impl App {
     pub async fn list_events(&self, who: &Caller, list: ListTargets) -> Result<ListPage<Event>> {
         let ListTargets { operation, paging } = list;
         who.may(Action::ReadPatchOperations, &operation.location)?;
-        self.listed(&operation).await?;
+        let id = self.listed(&operation).await?.operation.id;
         let parent = Parent {
             account: Some(operation.location.account.clone()),
             region: Some(operation.location.region.clone()),
         };
         let query =
             Query { action: Action::ReadPatchOperations, parent: &parent, filter: format!("events of {operation}") };
-        let id = operation.id;
         self.list(who, query, &paging, |_, room, inner| async move {
             let after = inner.and_then(|at| {
                 let (revision, seq) = at.split_once('.')?;

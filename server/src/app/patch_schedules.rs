@@ -24,8 +24,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use patchplane_aws::{Aws, ErrorKind};
 use patchplane_rules::{Location, WindowExecution};
 
-/// How many windows are read at once.
-const AT_ONCE: usize = 4;
+/// How many windows of a location are read at once.
+pub(super) const AT_ONCE: usize = 4;
 
 /// A question for schedules.
 pub struct ListPatchSchedules {
@@ -82,6 +82,11 @@ impl App {
     /// `None`: no such window, or none that patches.
     async fn find(&self, name: ScheduleName) -> Result<Option<PatchSchedule>> {
         let aws = self.aws(&name.location)?;
+        // Never closed: an absent permit is a location that is not configured, which is refused above.
+        let _permit = match self.window_reads.get(&name.location) {
+            Some(reads) => reads.acquire().await.ok(),
+            None => None,
+        };
         match self.look_into(aws, name).await {
             // Deleted in the midst of it.
             Err(Error::Aws(error)) if error.kind == ErrorKind::NotFound => Ok(None),

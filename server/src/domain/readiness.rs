@@ -204,7 +204,14 @@ fn route(vm: &VirtualMachine, heard: bool, around: &Surroundings) -> Option<Find
             vm.vpc_id,
             services.join(", ")
         ),
-        ..advice(Code::NoRoute, format!("it seems not to reach {}: {}", services.join(", "), reasons.join("; ")))
+        ..advice(
+            Code::NoRoute,
+            format!(
+                "it seems not to reach {}: {} (network ACLs, firewalls, proxies, DNS and IPv6 were not looked at)",
+                services.join(", "),
+                reasons.join("; ")
+            ),
+        )
     })
 }
 
