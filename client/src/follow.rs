@@ -81,7 +81,23 @@ impl Client {
             let mut stub = client.patch_operations();
             async move { stub.watch_patch_operation(request).await.map(tonic::Response::into_inner) }
         };
-        resumed(open, *self.retry(), name.into()).boxed()
+        let request = api::WatchPatchOperationRequest { name: name.into(), resume_token: String::new() };
+        resumed(open, *self.retry(), request).boxed()
+    }
+
+    /// Watches all operations of a location, or with `-` of all: those that have not ended, then each change, and heartbeats.
+    /// It never ends by itself; a broken stream is resumed where it broke.
+    pub fn watch_all(
+        &self,
+        parent: impl Into<String>,
+    ) -> BoxStream<'static, Result<api::WatchPatchOperationsResponse>> {
+        let client = self.clone();
+        let open = move |request| {
+            let mut stub = client.patch_operations();
+            async move { stub.watch_patch_operations(request).await.map(tonic::Response::into_inner) }
+        };
+        let request = api::WatchPatchOperationsRequest { parent: parent.into(), resume_token: String::new() };
+        resumed(open, *self.retry(), request).boxed()
     }
 }
 
@@ -110,25 +126,69 @@ impl Absence {
     }
 }
 
+/// What opens a watch, and what its messages say of it.
+trait Opens: Clone {
+    type Message;
+
+    /// Where the next stream is to begin; empty: anew.
+    fn resume_token(&mut self) -> &mut String;
+    fn token_of(message: &Self::Message) -> &str;
+    /// Whether the stream may end after this message.
+    fn is_last(message: &Self::Message) -> bool;
+}
+
+impl Opens for api::WatchPatchOperationRequest {
+    type Message = api::WatchPatchOperationResponse;
+
+    fn resume_token(&mut self) -> &mut String {
+        &mut self.resume_token
+    }
+
+    fn token_of(message: &Self::Message) -> &str {
+        &message.resume_token
+    }
+
+    fn is_last(message: &Self::Message) -> bool {
+        let operation = match &message.event {
+            Some(Event::Snapshot(part)) => part.patch_operation.as_ref(),
+            Some(Event::Update(update)) => update.patch_operation.as_ref(),
+            _ => None,
+        };
+        operation.is_some_and(has_ended)
+    }
+}
+
+impl Opens for api::WatchPatchOperationsRequest {
+    type Message = api::WatchPatchOperationsResponse;
+
+    fn resume_token(&mut self) -> &mut String {
+        &mut self.resume_token
+    }
+
+    fn token_of(message: &Self::Message) -> &str {
+        &message.resume_token
+    }
+
+    fn is_last(_: &Self::Message) -> bool {
+        false
+    }
+}
+
 /// A watch in progress.
-struct Watch<S> {
-    request: api::WatchPatchOperationRequest,
+struct Watch<R, S> {
+    request: R,
     messages: Option<S>,
     absence: Absence,
     ended: bool,
 }
 
 /// One stream out of as many as it takes; `open` begins one.
-fn resumed<S, F>(
-    open: impl Fn(api::WatchPatchOperationRequest) -> F,
-    retry: Retry,
-    name: String,
-) -> impl Stream<Item = Result<api::WatchPatchOperationResponse>>
+fn resumed<R, S, F>(open: impl Fn(R) -> F, retry: Retry, request: R) -> impl Stream<Item = Result<R::Message>>
 where
-    S: Messages,
+    R: Opens,
+    S: Messages<R::Message>,
     F: Future<Output = Result<S, Status>>,
 {
-    let request = api::WatchPatchOperationRequest { name, resume_token: String::new() };
     let watch = Watch { request, messages: None, absence: Absence::new(retry), ended: false };
     stream::try_unfold((open, watch), move |(open, mut watch)| async move {
         loop {
@@ -149,33 +209,30 @@ where
                     return Ok(Some((message, (open, watch))));
                 }
                 Ok(None) if watch.ended => return Ok(None),
-                Ok(None) => watch.broken(Status::unavailable("the watch ended before the operation")).await?,
+                Ok(None) => watch.broken(Status::unavailable("the watch ended before what it watches")).await?,
                 Err(status) => watch.broken(status).await?,
             }
         }
     })
 }
 
-impl<S> Watch<S> {
-    fn saw(&mut self, message: &api::WatchPatchOperationResponse, retry: Retry) {
+impl<R: Opens, S> Watch<R, S> {
+    fn saw(&mut self, message: &R::Message, retry: Retry) {
         self.absence = Absence::new(retry);
-        if !message.resume_token.is_empty() {
-            self.request.resume_token.clone_from(&message.resume_token);
+        let token = R::token_of(message);
+        if !token.is_empty() {
+            token.clone_into(self.request.resume_token());
         }
-        let operation = match &message.event {
-            Some(Event::Snapshot(part)) => part.patch_operation.as_ref(),
-            Some(Event::Update(update)) => update.patch_operation.as_ref(),
-            _ => None,
-        };
-        self.ended |= operation.is_some_and(has_ended);
+        self.ended |= R::is_last(message);
     }
 
     /// Prepares the next stream after this one broke, or gives back the error if there can be none.
     async fn broken(&mut self, status: Status) -> Result<()> {
         self.messages = None;
         let error = Error::from(status);
-        if error.reason() == Some("RESUME_TOKEN_EXPIRED") && !self.request.resume_token.is_empty() {
-            self.request.resume_token.clear();
+        let token = self.request.resume_token();
+        if error.reason() == Some("RESUME_TOKEN_EXPIRED") && !token.is_empty() {
+            token.clear();
             return Ok(());
         }
         self.absence.endure(error).await
@@ -183,12 +240,12 @@ impl<S> Watch<S> {
 }
 
 /// What is asked of a stream of messages; the tests have one without a server.
-trait Messages {
-    fn next(&mut self) -> impl Future<Output = Result<Option<api::WatchPatchOperationResponse>, Status>> + Send;
+trait Messages<M> {
+    fn next(&mut self) -> impl Future<Output = Result<Option<M>, Status>> + Send;
 }
 
-impl Messages for Streaming<api::WatchPatchOperationResponse> {
-    fn next(&mut self) -> impl Future<Output = Result<Option<api::WatchPatchOperationResponse>, Status>> + Send {
+impl<M: Send + 'static> Messages<M> for Streaming<M> {
+    fn next(&mut self) -> impl Future<Output = Result<Option<M>, Status>> + Send {
         self.message()
     }
 }
@@ -206,7 +263,7 @@ mod tests {
     type Message = api::WatchPatchOperationResponse;
     struct Script(VecDeque<Result<Message, Status>>);
 
-    impl Messages for Script {
+    impl Messages<Message> for Script {
         async fn next(&mut self) -> Result<Option<Message>, Status> {
             self.0.pop_front().transpose()
         }
@@ -228,7 +285,7 @@ mod tests {
                 async move { next.map(|messages| Script(messages.into())) }
             },
             Retry::default(),
-            "op".to_owned(),
+            api::WatchPatchOperationRequest { name: "op".to_owned(), ..Default::default() },
         );
         let states = watch
             .map_ok(|message| match message.event {

@@ -372,7 +372,6 @@ fn operations() -> [CreatePatchOperationRequest; 2] {
 }
 
 /// Right requests of each method: one, or as many as it takes to have every message in them.
-#[expect(clippy::too_many_lines, reason = "a table of all methods")]
 fn requests(names: &Names) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     let Names { own, node, outside, operation, running, failed, freeze, step, schedule, window, execution } = names;
     let parent = || PARENT.to_owned();

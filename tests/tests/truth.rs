@@ -11,7 +11,7 @@ use patchplane_client::api::{
     patch_operation_target::{Retry, State as TargetState},
 };
 use patchplane_sim::{Fault, FaultKind, Trouble};
-use patchplane_tests::{PARENT, World, baseline, fault, install, install_by};
+use patchplane_tests::{PARENT, World, baseline, fault, install, install_by, scan};
 use std::{collections::BTreeMap, time::Duration};
 
 async fn targets(world: &World, operation: &PatchOperation) -> BTreeMap<String, PatchOperationTarget> {
@@ -146,6 +146,18 @@ async fn a_step_that_takes_too_long_is_told_from_a_command_that_never_arrived() 
         assert_eq!((target.state(), target.reason.as_str()), (TargetState::TimedOut, "EXECUTION_TIMED_OUT"));
         assert_eq!(target.retry(), Retry::AfterFix);
     }
+}
+
+#[tokio::test]
+async fn a_failure_that_was_seen_before_the_deadline_is_no_time_out() {
+    // Yum gives its lock up after some eight minutes; two more are left for a report, and the operation has ten in all.
+    let world = World::start().await;
+    let id = world.account().add_nodes(1).in_group("web").troubled(Trouble::Locked).create().remove(0);
+    let ten_minutes = prost_types::Duration { seconds: 600, nanos: 0 };
+    let operation = world.run(with(scan("web"), |asked| asked.max_duration = Some(ten_minutes))).await;
+    assert_eq!(operation.state_reason, "DEADLINE");
+    let target = &targets(&world, &operation).await[&id];
+    assert_eq!((target.state(), target.reason.as_str()), (TargetState::Failed, "LOCK_HELD"), "{}", target.explanation);
 }
 
 // === What others overwrite ===

@@ -2,6 +2,7 @@
 
 mod baselines;
 mod compliance;
+mod freezes;
 mod groups;
 mod instances;
 mod operations;
@@ -59,6 +60,11 @@ impl View {
     /// The same, but where no terminal says how wide it is, this wide.
     pub fn or_width(self, width: u16) -> Self {
         Self { width: self.width.or(Some(width)), ..self }
+    }
+
+    /// The zone that times are shown in.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
     }
 
     /// A line that stands out.
@@ -196,26 +202,42 @@ fn last_segments(text: &str) -> &str {
 fn places<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let locations: Vec<Option<Location>> = names.map(Location::of).collect();
     let several = locations.windows(2).any(|pair| pair[0] != pair[1]);
-    let place = |location: Location| format!("{}/{}", location.account(), location.region());
     locations.into_iter().map(|location| location.filter(|_| several).map(place).unwrap_or_default()).collect()
+}
+
+fn place(location: Location) -> String {
+    format!("{}/{}", location.account(), location.region())
 }
 
 /// A cell in the colour of what it says: good, bad, under way, left out.
 fn coloured(text: impl AsRef<str>) -> Cell {
     let text = text.as_ref();
-    let cell = Cell::new(text);
-    let colour = match text {
+    match colour(text) {
+        Some(colour) => Cell::new(text).fg(colour),
+        None => Cell::new(text),
+    }
+}
+
+fn colour(text: &str) -> Option<Color> {
+    Some(match text {
         "SUCCEEDED" | "Online" | "running" | "Installed" | "InstalledOther" | "ADDED" | "yes" | "compliant" => {
             Color::Green
         }
-        "FAILED" | "TIMED_OUT" | "UNKNOWN" | "COMPLETED_WITH_FAILURES" | "Missing" | "Failed" | "REFUSED" => Color::Red,
+        "FAILED"
+        | "TIMED_OUT"
+        | "CANCELLED"
+        | "UNKNOWN"
+        | "COMPLETED_WITH_FAILURES"
+        | "Missing"
+        | "Failed"
+        | "REFUSED" => Color::Red,
         "ConnectionLost" | "Inactive" | "stopped" | "terminated" | "no" | "blocks" => Color::Red,
         "RUNNING" | "DISPATCHED" | "REBOOTING" | "VERIFYING" | "RESOLVING" | "InstalledPendingReboot" => Color::Yellow,
-        "MOVED" | "REMOVED" | "UPDATE" | "RUN" | "CREATE" | "DELETE" | "InstalledRejected" => Color::Yellow,
+        "CANCELLING" | "frozen" | "MOVED" | "REMOVED" | "UPDATE" | "RUN" | "CREATE" | "DELETE"
+        | "InstalledRejected" => Color::Yellow,
         "SKIPPED" | "SKIP" | "PENDING" | "UNCHANGED" | "NotApplicable" => Color::DarkGrey,
-        _ => return cell,
-    };
-    cell.fg(colour)
+        _ => return None,
+    })
 }
 
 /// The cell of a number that ought to be 0.

@@ -1,8 +1,9 @@
 //! Operations and their targets, with the steps of each.
 
-use super::{View, coloured, instances::lacking, places, times::took, word};
+use super::{View, colour, coloured, instances::lacking, place, places, progress::state, times::took, word};
 use crate::{
-    api::{PatchOperation, PatchOperationTarget, TargetSelection, instance_limit::Amount},
+    Location,
+    api::{PatchOperation, PatchOperationEvent, PatchOperationTarget, TargetSelection, instance_limit::Amount},
     name,
 };
 use comfy_table::Cell;
@@ -22,7 +23,7 @@ impl View {
         for (operation, place) in operations.iter().zip(places) {
             let kind = word(operation.kind().as_str_name(), "KIND_");
             let targets = operation.targets.as_ref().map(selection).unwrap_or_default();
-            let state = word(operation.state().as_str_name(), "STATE_");
+            let state = state(operation);
             // What others started says so.
             let kind = match word(operation.origin().as_str_name(), "ORIGIN_") {
                 "PATCHPLANE" | "UNSPECIFIED" => kind.to_owned(),
@@ -35,7 +36,7 @@ impl View {
                     Cell::new(format!("{state}\n{}", counts(operation))),
                 ]);
             } else {
-                row.extend([Cell::new(kind), Cell::new(targets), coloured(state), Cell::new(counts(operation))]);
+                row.extend([Cell::new(kind), Cell::new(targets), state_cell(operation), Cell::new(counts(operation))]);
             }
             row.push(Cell::new(self.minute(operation.create_time.as_ref())));
             row.push(Cell::new(took(operation.create_time.as_ref(), operation.end_time.as_ref())));
@@ -60,6 +61,9 @@ impl View {
             ("Targets", operation.targets.as_ref().map(selection).unwrap_or_default()),
             ("Reboot", reboot.to_owned()),
             ("Rollout", rollout(operation)),
+            ("If busy", word(operation.on_busy().as_str_name(), "ON_BUSY_").replace("UNSPECIFIED", "")),
+            ("Freezes", if operation.override_freeze { "overridden" } else { "" }.to_owned()),
+            ("Retry of", name::id(&operation.retry_of)),
             ("State", word(operation.state().as_str_name(), "STATE_").to_owned()),
             ("Reason", operation.state_reason.clone()),
             ("Explanation", operation.explanation.clone()),
@@ -84,6 +88,36 @@ impl View {
             ("Snapshot", operation.snapshot_id.clone()),
             ("AWS commands", operation.command_ids.join(", ")),
         ])
+    }
+
+    /// An operation in one line, with when it last changed and where it is.
+    pub fn operation_line(&self, operation: &PatchOperation) -> String {
+        let parts = [
+            self.time(operation.update_time.as_ref()),
+            Location::of(&operation.name).map(place).unwrap_or_default(),
+            name::id(&operation.name),
+            word(operation.kind().as_str_name(), "KIND_").to_owned(),
+            operation.targets.as_ref().map(selection).unwrap_or_default(),
+            state(operation),
+            counts(operation),
+        ];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ") + "\n"
+    }
+
+    /// One line for each thing that happened.
+    pub fn events(&self, events: &[PatchOperationEvent]) -> String {
+        let when = self.zoned("When");
+        let mut table = self.table(&[when.as_str(), "Instance", "State", "Reason", "What happened"]);
+        for event in events {
+            table.add_row([
+                Cell::new(self.time(event.time.as_ref())),
+                Cell::new(&event.instance_id),
+                coloured(&event.state),
+                Cell::new(&event.reason),
+                Cell::new(&event.explanation),
+            ]);
+        }
+        self.render(table, &[0, 1, 2])
     }
 
     /// One line for each target, one column for each step; on narrow terminals the steps stand below each other.
@@ -124,6 +158,15 @@ impl View {
             table.add_row(row);
         }
         self.render(table, &[0, 1])
+    }
+}
+
+/// How far it is, with what it waits for, in the colour of the state.
+fn state_cell(operation: &PatchOperation) -> Cell {
+    let cell = Cell::new(state(operation));
+    match colour(word(operation.state().as_str_name(), "STATE_")) {
+        Some(colour) => cell.fg(colour),
+        None => cell,
     }
 }
 

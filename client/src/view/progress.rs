@@ -3,7 +3,8 @@
 use super::{operations::counts, word};
 use crate::{
     Followed,
-    api::{TargetCounts, patch_operation_target::State},
+    api::{PatchOperation, TargetCounts, patch_operation_target::State},
+    has_ended,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::{OwoColorize as _, Stream::Stderr};
@@ -68,7 +69,7 @@ impl Drop for Progress {
 /// The state, the targets by state, and which instances reboot: `RUNNING: 2 running, 1 rebooting (web-1), 3 succeeded`.
 pub fn progress_line(followed: &Followed) -> String {
     let Some(operation) = &followed.operation else { return "waiting for the operation".to_owned() };
-    let state = word(operation.state().as_str_name(), "STATE_");
+    let state = state(operation);
     let rebooting: Vec<&str> = followed
         .targets
         .values()
@@ -76,10 +77,19 @@ pub fn progress_line(followed: &Followed) -> String {
         .map(|target| target.instance_id.as_str())
         .collect();
     match (counts(operation), rebooting.as_slice()) {
-        (none, _) if none.is_empty() => state.to_owned(),
+        (none, _) if none.is_empty() => state,
         (counts, []) => format!("{state}: {counts}"),
         (counts, [one]) => format!("{state}: {counts} ({one} reboots)"),
         (counts, [first, rest @ ..]) => format!("{state}: {counts} ({first} and {} more reboot)", rest.len()),
+    }
+}
+
+/// How far it is, and what it waits for: `RUNNING`, `RUNNING (PAUSED)`.
+pub(super) fn state(operation: &PatchOperation) -> String {
+    let state = word(operation.state().as_str_name(), "STATE_");
+    match operation.state_reason.as_str() {
+        reason if reason.is_empty() || has_ended(operation) => state.to_owned(),
+        reason => format!("{state} ({reason})"),
     }
 }
 
@@ -139,7 +149,7 @@ fn coloured(bar: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{PatchOperation, PatchOperationTarget, patch_operation};
+    use crate::api::{PatchOperationTarget, patch_operation};
 
     #[test]
     fn a_reboot_is_named() {
@@ -158,6 +168,14 @@ mod tests {
         };
         assert_eq!(progress_line(&followed), "RUNNING: 1 rebooting, 2 succeeded (i-1 reboots)");
         assert_eq!(done(&followed), (2, 3));
+        let paused = PatchOperation {
+            state: patch_operation::State::Running.into(),
+            state_reason: "PAUSED".to_owned(),
+            counts: Some(TargetCounts { pending: 1, ..Default::default() }),
+            ..Default::default()
+        };
+        let followed = Followed { operation: Some(paused), ..Default::default() };
+        assert_eq!(progress_line(&followed), "RUNNING (PAUSED): 1 pending");
     }
 
     #[test]

@@ -143,6 +143,19 @@ fn what_next(error: &Error) -> String {
         Some("SCHEDULE_DIVERGED") => {
             "`patchctl windows get ID` shows what it does; --allow-diverged deletes it all the same"
         }
+        Some("OPERATION_ENDED") => "`patchctl retry OPERATION` tries what did not succeed again",
+        Some("OPERATION_NOT_ENDED") => {
+            "`patchctl operations watch OPERATION` follows it to its end; `patchctl cancel OPERATION` stops it"
+        }
+        Some("OPERATION_CANCELLED") => "begin a new one, or `patchctl retry OPERATION` once it has ended",
+        Some("OPERATION_READ_ONLY") => {
+            "stop it where it was started; a schedule of yours with `patchctl schedules pause SCHEDULE`"
+        }
+        Some("NOTHING_TO_RETRY") => {
+            "`patchctl operations targets OPERATION` shows what became of each; --include-unknown takes in those of which nobody \
+             knows"
+        }
+        Some("FREEZE_NOT_FOUND") => "`patchctl freezes` lists those there are",
         Some("NO_RUN_TO_SKIP") => "`patchctl schedules get ID` shows what is left",
         Some("ETAG_MISMATCH") => "somebody has changed it meanwhile: look again, then decide again",
         Some("TOO_MANY_TARGETS") => "select fewer with --group, --tag or --exclude",

@@ -4,7 +4,9 @@ mod args;
 mod baseline_spec;
 mod baselines;
 mod consent;
+mod control;
 mod failure;
+mod freezes;
 mod groups;
 mod instances;
 mod names;
@@ -41,6 +43,8 @@ Examples, against `patchplane serve --simulated`:
   patchctl report --group web --patches
   patchctl install --group web --reboot if-needed --concurrency 25%
   patchctl operations --watch                    everything that is and was done
+  patchctl cancel last                           stops the newest operation; also pause, resume, retry, events
+  patchctl freezes create --reason 'stock-taking' --group web
   patchctl schedules preview --daily 03:00 --tz Asia/Tokyo
 
 Exit codes:
@@ -105,6 +109,20 @@ enum Command {
     Install(operations::Install),
     /// What was scanned and patched, and how it went.
     Operations(operations::Operations),
+    /// Follows everything that is scanned and patched, until Ctrl-C.
+    Watch(control::Watch),
+    /// All that happened to an operation and its instances, step by step.
+    Events(control::Events),
+    /// Stops an operation for good: nothing more is started.
+    Cancel(control::Cancel),
+    /// Keeps an operation from starting more until it is resumed.
+    Pause(control::Pause),
+    /// Lets a paused operation go on.
+    Resume(control::Resume),
+    /// Tries the failures of an ended operation again.
+    Retry(control::Retry),
+    /// Times at which nothing is sent to instances.
+    Freezes(freezes::Freezes),
     /// What a step of an operation printed on an instance.
     Output(operations::Output),
     /// How far the fleet is from what its baselines approve.
@@ -166,6 +184,13 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Scan(command) => command.run(&context).await,
         Command::Install(command) => command.run(&context).await,
         Command::Operations(command) => command.run(&context).await,
+        Command::Watch(command) => command.run(&context).await,
+        Command::Events(command) => command.run(&context).await,
+        Command::Cancel(command) => command.run(&context).await,
+        Command::Pause(command) => command.run(&context).await,
+        Command::Resume(command) => command.run(&context).await,
+        Command::Retry(command) => command.run(&context).await,
+        Command::Freezes(command) => command.run(&context).await,
         Command::Output(command) => command.run(&context).await,
         Command::Report(command) => command.run(&context).await,
         Command::Schedules(command) => Box::pin(command.run(&context)).await,

@@ -63,6 +63,23 @@ enum Reboot {
     No,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OnBusy {
+    Wait,
+    Skip,
+    Fail,
+}
+
+impl From<OnBusy> for patch_operation::OnBusy {
+    fn from(on_busy: OnBusy) -> Self {
+        match on_busy {
+            OnBusy::Wait => Self::Wait,
+            OnBusy::Skip => Self::Skip,
+            OnBusy::Fail => Self::Fail,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true))]
 struct Spec {
@@ -87,6 +104,12 @@ struct Spec {
     /// Start nothing more after so many failed: a number or a share; 5%, at least 1, unless given.
     #[arg(long, value_name = "N|N%", value_parser = args::limit)]
     max_failures: Option<api::InstanceLimit>,
+    /// What to do with an instance that another run works on: wait (the default), skip it, or count it as failed.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    on_busy: Option<OnBusy>,
+    /// Go on in spite of freezes; the server asks for a right of its own.
+    #[arg(long)]
+    override_freeze: bool,
     /// Why, for those who read the history.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     note: String,
@@ -142,7 +165,7 @@ enum Action {
     },
 }
 
-const OPERATION: &str = "The operation's id, its resource name, or `last` for the newest";
+pub(crate) const OPERATION: &str = "The operation's id, its resource name, or `last` for the newest";
 
 #[derive(Debug, Args)]
 struct List {
@@ -201,6 +224,9 @@ pub(crate) fn question(created: &api::CreatePatchOperationResponse) -> String {
     let rollout = operation.rollout.unwrap_or_default();
     let number = |limit: Option<api::InstanceLimit>| limit.map_or(0, |limit| args::number(&limit, instances));
     let plural = if instances == 1 { "" } else { "s" };
+    if operation.kind() == Kind::Scan {
+        return format!("Scan {instances} instance{plural}?");
+    }
     let reboot = match operation.reboot_option() {
         patch_operation::RebootOption::RebootIfNeeded => "reboot those that need it",
         _ => "reboot none",
@@ -237,6 +263,8 @@ impl Spec {
             }),
             reboot_option: reboot.into(),
             rollout,
+            on_busy: self.on_busy.map_or(0, |on_busy| patch_operation::OnBusy::from(on_busy).into()),
+            override_freeze: self.override_freeze,
             note: self.note,
             ..Default::default()
         };
@@ -246,7 +274,7 @@ impl Spec {
 }
 
 /// Shows what was started, or follows it to its end.
-async fn started(
+pub(crate) async fn started(
     context: &Context,
     created: api::CreatePatchOperationResponse,
     validate_only: bool,
@@ -313,15 +341,15 @@ fn again(name: &str) -> String {
 }
 
 /// Ctrl-C from the first waiting on: none is missed between two.
-struct CtrlC(BoxFuture<'static, io::Result<()>>);
+pub(crate) struct CtrlC(BoxFuture<'static, io::Result<()>>);
 
 impl CtrlC {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tokio::signal::ctrl_c().boxed())
     }
 
     /// Awaits it unless the user has had enough; `again` is the command to look again.
-    async fn unless<T>(&mut self, it: impl Future<Output = T>, again: &str) -> Result<T, Failure> {
+    pub(crate) async fn unless<T>(&mut self, it: impl Future<Output = T>, again: &str) -> Result<T, Failure> {
         tokio::select! {
             biased;
             _ = &mut self.0 => Err(Failure::Interrupted { again: again.to_owned() }),
