@@ -63,6 +63,8 @@ pub const PARENT: &str = "accounts/111122223333/regions/us-east-1";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long, in real time, nothing moves before a call is taken to wait for the clock.
 const QUIET: Duration = Duration::from_millis(20);
+/// How long the claims of a server last that shares its database: somewhat longer than a busy machine makes it pause.
+const SHARED_LEASE: Duration = Duration::from_secs(5);
 /// How often the clock may jump before an operation must have ended.
 const MOST_JUMPS: usize = 5_000;
 
@@ -121,7 +123,11 @@ impl World {
     ) -> Self {
         let store = Store::open(&place, crash).await.unwrap();
         let (clock, locations): (_, BTreeMap<Location, Aws>) = simulated::connect(&simulation).await.unwrap();
-        let server = Server::start_with(clock, locations, store, feeds, Settings::default()).await.unwrap();
+        let mut settings = Settings::default();
+        if !matches!(place, Place::File(_)) {
+            settings.lease = SHARED_LEASE;
+        }
+        let server = Server::start_with(clock, locations, store, feeds, settings).await.unwrap();
         let (channel, connection) = pipe(&server).await;
         let (client, faulty) = (Client::from_channel(channel), AtomicBool::new(false));
         Self { client, simulation, server, connection, place, folder, faulty }
@@ -139,7 +145,17 @@ impl World {
         drop(client);
         server.app().store().close().await;
         drop(server);
-        Self { faulty, ..Self::open(simulation, folder, place, crash).await }
+        let world = Self { faulty, ..Self::open(simulation, folder, place, crash).await };
+        // On a shared database the claims of the dead last until their lease is over.
+        let (going_on, _) = world.store().going_on(None).await.unwrap();
+        let ours = going_on.iter().filter(|listed| listed.operation.id.is_ours()).count();
+        let claimed = async {
+            while world.server.app().engine().working_on() < ours {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, claimed).await.unwrap_or_else(|_| panic!("nobody takes up what was left"));
+        world
     }
 
     /// The account in the usual location.

@@ -1,6 +1,7 @@
 //! Lists, page by page: every row once and in order, tokens that fit their own list alone, and locations that cannot be
 //! asked named instead of missing in silence.
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
+#![expect(clippy::field_reassign_with_default, reason = "a macro sets fields of whichever request it was given")]
 
 use patchplane_client::api::{
     CreatePatchScheduleRequest, ListAvailablePatchesRequest, ListBaselinesRequest, ListDefaultBaselinesRequest,

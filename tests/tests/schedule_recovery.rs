@@ -1,5 +1,5 @@
 //! Patch schedules whose making, change or deletion is interrupted: whole or not there at all, whatever breaks in between.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::{
     DeletePatchScheduleRequest, PatchSchedule, UpdatePatchScheduleRequest, patch_operation::Kind,

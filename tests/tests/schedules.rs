@@ -1,5 +1,4 @@
 //! Patch schedules: made in one call, carried out by AWS on its own clock, changed, paused, skipped and deleted.
-#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use jiff::Timestamp;
 use patchplane_client::{

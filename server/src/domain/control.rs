@@ -52,3 +52,21 @@ impl CancelMode {
         }
     }
 }
+
+impl Cancel {
+    /// The sentence for people.
+    pub fn explanation(&self) -> String {
+        format!("{} has cancelled it{}", self.by, said(&self.note))
+    }
+}
+
+impl Pause {
+    /// The sentence for people.
+    pub fn explanation(&self) -> String {
+        format!("{} has paused it{}", self.by, said(&self.note))
+    }
+}
+
+fn said(note: &str) -> String {
+    if note.is_empty() { String::new() } else { format!(": {note}") }
+}

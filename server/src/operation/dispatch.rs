@@ -40,10 +40,18 @@ pub(super) async fn dispatch(
 ) -> Result<()> {
     let inner = held.inner;
     let Saved { operation, targets, dispatches, .. } = saved;
-    let before = summaries(aws, instance_ids).await?;
+    // What waits for another operation of ours need not ask AWS anything: the store knows.
+    let held_by = inner.store.lock_holders(&operation.location, instance_ids, operation.id, inner.clock.now()).await?;
+    let mut elsewhere: HashMap<InstanceId, String> =
+        held_by.into_iter().map(|(id, holder)| (id, works_on_it(holder))).collect();
+    let asked: Vec<InstanceId> = instance_ids.iter().filter(|id| !elsewhere.contains_key(*id)).cloned().collect();
     let freezes = inner.store.freezes().await?;
-    let frozen = busy::frozen(aws, &operation, instance_ids, &freezes, inner.clock.now()).await?;
-    let mut elsewhere = busy::elsewhere(inner, aws, instance_ids, inner.clock.now()).await?;
+    let (mut before, mut frozen) = (HashMap::new(), HashMap::new());
+    if !asked.is_empty() {
+        before = summaries(aws, &asked).await?;
+        frozen = busy::frozen(aws, &operation, &asked, &freezes, inner.clock.now()).await?;
+        elsewhere.extend(busy::elsewhere(inner, aws, &asked, inner.clock.now()).await?);
+    }
 
     let now = inner.clock.now();
     let mut batch: Vec<Target> =
@@ -60,7 +68,7 @@ pub(super) async fn dispatch(
         .filter(|id| !frozen.contains_key(id) && !elsewhere.contains_key(id))
         .collect();
     for (id, holder) in tx.lock_instances(&operation.location, &free, operation.id, None, now).await? {
-        elsewhere.insert(id, format!("the operation {holder} works on it"));
+        elsewhere.insert(id, works_on_it(holder));
     }
     let waiting = hold_back(&mut batch, &frozen, &elsewhere, operation.spec.on_busy, now);
     if batch.is_empty() {
@@ -110,6 +118,10 @@ pub(super) async fn dispatch(
         }
     }
     held.save(operation, &batch, Some(&intent), now).await
+}
+
+fn works_on_it(holder: OperationId) -> String {
+    format!("the operation {holder} works on it")
 }
 
 /// Takes out of a batch what is frozen or busy, and says of each what it waits for.

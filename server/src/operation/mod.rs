@@ -196,6 +196,11 @@ impl Engine {
         }
     }
 
+    /// How many operations this process has claimed and works on, those asleep too.
+    pub fn working_on(&self) -> usize {
+        self.0.tasks().values().filter(|task| !task.handle.is_finished()).count()
+    }
+
     /// How many operations are being worked on, those asleep not counted. Tests move their clock when it is 0.
     pub fn busy(&self) -> watch::Receiver<usize> {
         self.0.busy.subscribe()

@@ -147,7 +147,7 @@ pub(crate) fn next(saved: &Saved, observed: &Observed, now: Timestamp) -> Step {
         return at_deadline(saved, observed);
     }
     if let Some(cancel) = control.cancel.as_ref().filter(|_| operation.state != State::Cancelling) {
-        let explanation = format!("{} has cancelled it{}", cancel.by, said(&cancel.note));
+        let explanation = cancel.explanation();
         return Step::Become { state: State::Cancelling, reason: "CANCEL_REQUESTED", explanation };
     }
     if operation.state == State::Resolving {
@@ -261,8 +261,7 @@ fn hold(saved: &Saved, observed: &Observed, now: Timestamp) -> Hold {
         }
     }
     if let Some(pause) = &control.pause {
-        let explanation = format!("{} has paused it{}", pause.by, said(&pause.note));
-        return Hold::Wait { reason: "PAUSED", explanation, until: cut_off };
+        return Hold::Wait { reason: "PAUSED", explanation: pause.explanation(), until: cut_off };
     }
     let chosen = operation.snapshot_time.unwrap_or(operation.create_time);
     if now >= due(Some(chosen), SNAPSHOT_LASTS) {
@@ -288,10 +287,6 @@ fn allowance(dispatches: &[Dispatch]) -> Option<SignedDuration> {
         _ => None,
     });
     told.max()
-}
-
-fn said(note: &str) -> String {
-    if note.is_empty() { String::new() } else { format!(": {note}") }
 }
 
 /// The time `after` a moment; the far future if that cannot be told.

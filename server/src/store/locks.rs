@@ -1,9 +1,34 @@
 //! Single flight: which operation has an instance to itself.
 
-use super::{Result, Tx, column, stamp, word};
+use super::{Result, Store, Tx, column, stamp, word};
 use crate::domain::operation::OperationId;
 use jiff::Timestamp;
 use patchplane_rules::{InstanceId, Location};
+
+impl Store {
+    /// Which of these instances another operation has at this time, and which one: what a write would find, without one.
+    pub async fn lock_holders(
+        &self,
+        location: &Location,
+        ids: &[InstanceId],
+        operation: OperationId,
+        now: Timestamp,
+    ) -> Result<Vec<(InstanceId, OperationId)>> {
+        let rows = sqlx::query(
+            "SELECT instance, operation FROM locks WHERE account = $1 AND region = $2 \
+             AND instance IN (SELECT value ->> 0 FROM json_each($3)) AND operation <> $4 \
+             AND coalesce(until, '~') > $5 ORDER BY instance",
+        )
+        .bind(location.account.as_str())
+        .bind(location.region.as_str())
+        .bind(column(ids)?)
+        .bind(operation.to_string())
+        .bind(stamp(now))
+        .fetch_all(self.readers()?)
+        .await?;
+        rows.iter().map(|row| Ok((word(row, 0)?, word(row, 1)?))).collect()
+    }
+}
 
 impl Tx {
     /// Takes these instances for an operation, those that are free, its own, or held until a time that is past; answers

@@ -54,7 +54,7 @@ pub(crate) struct Pause {
 #[command(after_help = "\
 Examples:
   patchctl resume last
-  patchctl resume 01KB8Q2M4V5W6X7Y8Z9A0B1C2D --renew-snapshot  after three days: by the baselines as they are now")]
+  patchctl resume 01KB8Q2M4V5W6X7Y8Z9A0B1C2D --renew-snapshot   after three days: by the baselines as they are now")]
 pub(crate) struct Resume {
     #[arg(help = OPERATION)]
     operation: String,

@@ -38,10 +38,16 @@ impl From<Listed> for pb::PatchOperation {
         let etag = hex(&format!("{listed:?}"))[..32].to_owned();
         let Listed { mut operation, control, counts, command_ids } = listed;
         // What was asked is shown from the answer on, also before the engine has seen it.
-        if !operation.state.is_terminal() && control.cancel.is_some() {
-            operation.state = State::Cancelling;
-        } else if operation.state == State::Running && control.pause.is_some() {
-            "PAUSED".clone_into(&mut operation.reason);
+        match (&control.cancel, &control.pause, operation.state) {
+            (Some(cancel), _, State::Resolving | State::Running | State::Verifying) => {
+                operation.state = State::Cancelling;
+                operation.explanation = cancel.explanation();
+            }
+            (None, Some(pause), State::Running) if operation.reason != "PAUSED" => {
+                "PAUSED".clone_into(&mut operation.reason);
+                operation.explanation = pause.explanation();
+            }
+            _ => {}
         }
         let name = OperationName { location: operation.location, id: operation.id };
         let Spec {
