@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, bail};
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use patchplane_aws::Clock;
 use patchplane_server::{
     config::Config,
     server::{self, Server},
@@ -58,6 +59,10 @@ struct Serve {
     /// Another endpoint for all AWS calls. Beats the configuration's.
     #[arg(long, value_name = "URL", conflicts_with = "simulated")]
     aws_endpoint_url: Option<String>,
+    /// Another clock than the system's: it begins at TIME and counts SPEED seconds in one, as that of `patchplane sim` does.
+    #[cfg(feature = "simulated")]
+    #[arg(long, hide = true, value_name = "TIME@SPEED", requires = "aws_endpoint_url", value_parser = clock)]
+    clock: Option<Clock>,
     /// Listen beyond loopback although callers are not authenticated: everybody who reaches the port may patch.
     #[arg(long)]
     unauthenticated_network: bool,
@@ -183,7 +188,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         config.aws_endpoint_url = Some(url);
     }
     let listener = listen(options.listen.unwrap_or(config.listen), options.unauthenticated_network).await?;
-    let (clock, locations) = server::connect(&config).await?;
+    #[cfg(feature = "simulated")]
+    let clock = options.clock.unwrap_or_else(Clock::system);
+    #[cfg(not(feature = "simulated"))]
+    let clock = Clock::system();
+    let locations = server::connect(&config, &clock).await?;
     let store = server::open_store(options.store.as_ref().unwrap_or(&config.store)).await?;
     let feeds = config.advisory_feeds.clone();
     let server = Server::start_with(clock, locations, store, feeds, config.dispatch.settings()).await?;
@@ -310,6 +319,13 @@ async fn sim(options: Sim) -> anyhow::Result<()> {
     println!("Simulating AWS on http://{} (Ctrl-C ends it).", listener.local_addr()?);
     simulation.serve(listener, stopped()).await;
     Ok(())
+}
+
+#[cfg(feature = "simulated")]
+fn clock(text: &str) -> Result<Clock, String> {
+    let (start, times) = text.split_once('@').ok_or("must be TIME@SPEED, such as 2025-11-24T00:00:00Z@60")?;
+    let start = start.parse().map_err(|error| format!("{error}"))?;
+    Ok(server::simulated::clock(&patchplane_sim::SimClock::scaled(start, speed(times)?)))
 }
 
 #[cfg(feature = "simulated")]
@@ -459,6 +475,12 @@ mod tests {
             ("patchplane sim --empty", true),
             ("patchplane sim --empty --instances 3", false),
             ("patchplane sim --speed 0", false),
+            (
+                "patchplane serve --config x.toml --aws-endpoint-url http://[::1]:1 --clock 2025-11-24T00:00:00Z@60",
+                true,
+            ),
+            ("patchplane serve --config x.toml --clock 2025-11-24T00:00:00Z@60", false),
+            ("patchplane serve --config x.toml --aws-endpoint-url http://[::1]:1 --clock 2025-11-24@fast", false),
         ] {
             assert_eq!(parses(line), good, "{line}");
         }

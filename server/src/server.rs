@@ -124,16 +124,15 @@ async fn forget_for_ever(store: &Store, clock: &Clock, retention: Option<SignedD
     }
 }
 
-/// AWS as the configuration says, on real time.
-pub async fn connect(config: &Config) -> anyhow::Result<(Clock, BTreeMap<Location, Aws>)> {
-    let clock = Clock::system();
+/// AWS as the configuration says, by this clock.
+pub async fn connect(config: &Config, clock: &Clock) -> anyhow::Result<BTreeMap<Location, Aws>> {
     let access = Access { clock: clock.clone(), http: None, endpoint_url: config.aws_endpoint_url.clone() };
     let mut locations = BTreeMap::new();
     for location in &config.locations {
         let aws = Aws::connect(&access, location.location(), &location.credentials()).await?;
         locations.insert(location.location(), aws);
     }
-    Ok((clock, locations))
+    Ok(locations)
 }
 
 /// Opens the store, saying which it was if that fails.

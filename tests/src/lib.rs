@@ -4,10 +4,12 @@
 
 pub mod changes;
 pub mod postgres;
+pub mod processes;
 pub mod raw;
 pub mod schedules;
 pub mod shell;
 pub mod stored;
+pub mod wire;
 
 use hyper_util::rt::TokioIo;
 use patchplane_aws::Aws;
@@ -165,6 +167,11 @@ impl World {
 
     pub fn store(&self) -> &Store {
         self.server.app().store()
+    }
+
+    /// How many operations the server has claimed and works on.
+    pub fn working_on(&self) -> usize {
+        self.server.app().engine().working_on()
     }
 
     /// Whether a crash point was reached.

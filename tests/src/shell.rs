@@ -1,6 +1,6 @@
 //! A user at a shell: the built `patchctl` against a whole server with a simulated account.
 
-use crate::{ACCOUNT, REGION, World};
+use crate::{ACCOUNT, REGION, World, processes::built};
 use serde_json::Value;
 use std::{
     path::PathBuf,
@@ -123,11 +123,6 @@ impl Ended {
     }
 }
 
-/// Cargo builds it beside the tests, whenever it builds the workspace's.
 pub fn patchctl() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.ancestors().nth(2).unwrap();
-    let path = folder.join(format!("patchctl{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{} is missing: build with --workspace", path.display());
-    path
+    built("patchctl")
 }
