@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import subprocess
+import threading
 import urllib.request
 
 import boto3
@@ -32,15 +33,23 @@ class Process:
     def __init__(self, *arguments, env=None):
         command = [binary(), *arguments]
         env = {**os.environ, **(env or {})}
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self.process = subprocess.Popen(command, env=env, text=True, **outputs)
         lines = []
         for line in self.process.stdout:
             lines.append(line)
-            if address := re.search(r"http://([0-9.]+:[0-9]+)", line):
+            if address := re.search(r"(?:http://|address=)([0-9.]+:[0-9]+)", line):
                 self.address = address[1]
+                # A full pipe would stop it.
+                threading.Thread(target=self.drain).start()
                 return
         self.stop()
         raise AssertionError(f"{command} names no address: {lines}")
+
+    def drain(self):
+        with self.process.stdout as output:
+            for _ in output:
+                pass
 
     @property
     def url(self):
@@ -53,8 +62,6 @@ class Process:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
-        finally:
-            self.process.stdout.close()
 
 
 class Sim(Process):

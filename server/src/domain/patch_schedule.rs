@@ -213,9 +213,9 @@ pub fn terms(selection: &TargetSelection) -> Result<Vec<TargetTerm>, Invalid> {
 
 // === What AWS has ===
 
-/// Whether a task patches.
+/// Whether a task patches. Where a list leaves its type out, its document's name is enough to read the whole of it.
 pub fn patches(task: &WindowTask) -> bool {
-    task.task_type == "RUN_COMMAND" && task.task_arn.rsplit('/').next() == Some(DOCUMENT)
+    matches!(task.task_type.as_str(), "RUN_COMMAND" | "") && task.task_arn.rsplit('/').next() == Some(DOCUMENT)
 }
 
 /// When a window runs, as far as its texts can be read.
