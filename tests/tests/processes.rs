@@ -8,7 +8,7 @@ use patchplane_client::{
     Client,
     api::{
         CreatePatchOperationRequest, GetPatchOperationRequest, InstanceLimit, ListPatchOperationsRequest,
-        PatchOperation, instance_limit::Amount, patch_operation::State,
+        PatchOperation, WatchPatchOperationRequest, instance_limit::Amount, patch_operation::State,
     },
 };
 use patchplane_server::store::Place;
@@ -16,7 +16,6 @@ use patchplane_tests::{
     ACCOUNT, PARENT, full, install_by,
     postgres::Postgres,
     processes::{Home, Process, Signal, Sim, patchplane},
-    scan,
     shell::Ended,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -120,15 +119,14 @@ async fn create(client: &Client, request: &CreatePatchOperationRequest) -> Strin
     }
 }
 
-/// Until AWS has got one more request to send a command; for at most as long.
-async fn send_arrives(sim: &Sim, most: Duration) {
-    let before = sim.requests("SendCommand");
-    let arrives = async {
-        while sim.requests("SendCommand") == before {
+/// Until AWS has got so many requests to send a command; for at most as long.
+async fn sends_arrive(sim: &Sim, count: u64, most: Duration) {
+    let arrive = async {
+        while sim.requests("SendCommand") < count {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(most, arrives).await.ok();
+    tokio::time::timeout(most, arrive).await.ok();
 }
 
 /// Every node was installed once, that is known, and there is one operation.
@@ -181,14 +179,16 @@ async fn killed_again_and_again(seed: u64) -> Tally {
             let ended = client.wait(name).await.unwrap();
             (client, ended)
         };
-        let (aimed, life) = (random.random_bool(0.5), Duration::from_millis(random.random_range(0..2500)));
+        // Where answers are late, each is to die between a send and its answer.
+        let aimed = seed % 5 == 1 || random.random_bool(0.5);
+        let life = Duration::from_millis(random.random_range(0..2500));
         let life = async {
             if tally.lost == MOST_KILLS {
                 sleep(PATIENCE).await;
                 panic!("{case}: it does not end:\n{}", server.told());
             }
             if aimed {
-                send_arrives(&sim, life * 4).await;
+                sends_arrive(&sim, sim.requests("SendCommand") + 1, Duration::from_secs(6)).await;
                 sleep(life / 50).await;
             } else {
                 sleep(life).await;
@@ -240,9 +240,8 @@ async fn one_of_two_is_lost(seed: u64) -> Tally {
     let (one, other) = (home.serves(&sim), home.serves(&sim));
     let (at_one, at_other) = (client(&one).await, client(&other).await);
     let name = create(&at_one, &request).await;
-    for _ in 0..random.random_range(0..3) {
-        send_arrives(&sim, PATIENCE).await;
-    }
+    // With a batch or more still to come.
+    sends_arrive(&sim, random.random_range(0..3), PATIENCE).await;
     sleep(Duration::from_millis(random.random_range(0..300))).await;
 
     let mut tally = Tally { rounds: 1, lost: 1, ..Tally::default() };
@@ -282,17 +281,14 @@ async fn one_of_two_is_lost(seed: u64) -> Tally {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_and_simulations_end_when_they_are_told_to() {
     let sim = Sim::start(1).await;
-    sim.makes_nodes(1);
+    sim.makes_nodes(NODES);
     let home = Home::new(None, None);
     let server = home.serves(&sim);
     let client = client(&server).await;
-    let name = create(&client, &scan("web")).await;
-    let request = patchplane_client::api::WatchPatchOperationRequest { name: name.clone(), ..Default::default() };
-    let mut watch = client.patch_operations().watch_patch_operation(request).await.unwrap().into_inner();
+    let name = create(&client, &request()).await;
+    let asked = WatchPatchOperationRequest { name: name.clone(), ..Default::default() };
+    let mut watch = client.patch_operations().watch_patch_operation(asked).await.unwrap().into_inner();
     assert!(watch.message().await.unwrap().is_some());
-
-    let second = run(&["serve", "--config", &home.config(), "--listen", "127.0.0.1:0"]);
-    assert!(second.code == 1 && second.stderr.contains("in use"), "on the same file: {second:?}");
 
     server.signal(Signal::TERM);
     // Who watches is sent away, to another replica.
@@ -308,8 +304,12 @@ async fn servers_and_simulations_end_when_they_are_told_to() {
     assert_eq!(code, Some(0), "{told}");
 
     let again = home.serves(&sim);
-    let ended = self::client(&again).await.wait(name).await.unwrap();
-    assert_eq!(ended.state(), State::Succeeded, "{}", ended.explanation);
+    let client = self::client(&again).await;
+    let second = run(&["serve", "--config", &home.config(), "--listen", "127.0.0.1:0"]);
+    assert!(second.code == 1 && second.stderr.contains("in use"), "on the same file: {second:?}");
+    let ended = client.wait(name).await.unwrap();
+    all_is_well("told to end", &sim, &client, &ended).await;
+    drop(client);
     again.signal(Signal::INT);
     assert_eq!(again.ends().await.0, Some(0));
     sim.process.signal(Signal::TERM);
@@ -370,15 +370,15 @@ async fn a_store_is_looked_after_by_commands_also_while_a_server_runs() {
         store("restored", place, 0, &["has generation 2"]);
 
         let sim = Sim::start(1).await;
-        sim.makes_nodes(1);
+        sim.makes_nodes(NODES);
         let home = Home::new(Some(place), None);
         let server = home.serves(&sim);
         let client = client(&server).await;
-        let name = create(&client, &scan("web")).await;
+        let name = create(&client, &request()).await;
         let id = name.rsplit('/').next().unwrap();
-        store("check", place, 0, &["generation 2", "1 operations (1 unfinished), 1 targets"]);
+        store("check", place, 0, &["generation 2", "1 operations (1 unfinished), 5 targets"]);
         client.wait(&name).await.unwrap();
-        store("check", place, 0, &["1 operations (0 unfinished), 1 targets"]);
+        store("check", place, 0, &["1 operations (0 unfinished), 5 targets"]);
         store("export", place, 0, &[id]);
         let exported = run(&["store", "export", "--config", &home.config()]).stdout;
         assert!(exported.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{exported}");
