@@ -94,6 +94,9 @@ struct Sim {
     /// How many seconds its clock counts in one. It starts at the system's time.
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
     speed: f64,
+    /// Throttle requests beyond the rates that AWS publishes.
+    #[arg(long)]
+    throttle: bool,
 }
 
 #[cfg(feature = "simulated")]
@@ -102,7 +105,7 @@ Any credentials will do. An access key that ends in twelve digits works in that 
 other in 123456789012. The Region is the one that requests are signed for. Signatures must be fresh by the simulation's clock
 or by the system's, so that clients work at any speed.
 
-Fate is played at /_sim/: GET health, installs, requests; POST reset, seed, advance, faults.
+Fate is played at /_sim/: GET health, installs, requests; POST reset, seed, advance, faults, files, throttling.
 
   AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any patchplane serve --config patchplane.toml \\
       --aws-endpoint-url http://127.0.0.1:4566";
@@ -310,9 +313,10 @@ async fn demo(_options: Demo) -> anyhow::Result<()> {
 
 #[cfg(feature = "simulated")]
 async fn sim(options: Sim) -> anyhow::Result<()> {
-    let Sim { listen, seed, instances, empty, speed } = options;
+    let Sim { listen, seed, instances, empty, speed, throttle } = options;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on"))?;
     let simulation = server::simulated::on_real_time(seed, speed);
+    simulation.throttle(throttle);
     if !empty {
         simulation.at(patchplane_sim::DEFAULT_ACCOUNT, "us-east-1").populate(instances);
     }

@@ -1,8 +1,12 @@
 //! What one account holds in one Region, and the queue of what will happen there.
 
-use crate::{association::Association, command::Command, execution::Execution, node::Node, predefined, window::Window};
+use crate::{
+    association::Association, automation::Automation, command::Command, execution::Execution, node::Node,
+    overrides::Frozen, predefined, window::Window,
+};
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{Baseline, BaselineOwner, OperatingSystem};
+use serde::Serialize;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,6 +22,12 @@ pub(crate) struct Place {
     pub(crate) region: String,
     /// By instance id.
     pub(crate) nodes: BTreeMap<String, Node>,
+    /// How many there ever were; their ids come of it.
+    pub(crate) nodes_made: usize,
+    /// Of volumes, oldest first.
+    pub(crate) snapshots: Vec<Snapshot>,
+    /// EC2's tags of what is no instance, by id.
+    pub(crate) ec2_tags: BTreeMap<String, BTreeMap<String, String>>,
     /// AWS's, then the account's own in the order of their making.
     pub(crate) baselines: Vec<Baseline>,
     /// How many of its own were ever made; their ids come of it.
@@ -26,6 +36,10 @@ pub(crate) struct Place {
     pub(crate) host_management: Option<String>,
     /// SSM's tags, by the id of what is tagged (S 11.1).
     pub(crate) tags: BTreeMap<String, BTreeMap<String, String>>,
+    /// What snapshot ids stand for, by group and system (S 7.1.5).
+    pub(crate) frozen: BTreeMap<(String, String, String), Frozen>,
+    /// What nodes can fetch: override lists and baselines, by URL.
+    pub(crate) files: BTreeMap<String, String>,
     /// Operation and ClientToken to the request and its answer (S 3.1.9).
     pub(crate) tokens: BTreeMap<(String, String), (Value, Value)>,
     /// Patch group and operating system to the id of the registered baseline, as AWS calls want it (S 5.3).
@@ -40,8 +54,16 @@ pub(crate) struct Place {
     pub(crate) windows: Vec<Window>,
     /// What windows ran in the last 30 days, oldest first.
     pub(crate) executions: VecDeque<Execution>,
+    /// The ids of those that have not ended, oldest first; some may have ended since.
+    pub(crate) open_executions: Vec<String>,
     /// State Manager's, oldest first.
     pub(crate) associations: Vec<Association>,
+    /// Runbooks that were started, oldest first.
+    pub(crate) automations: Vec<Automation>,
+    /// Compliance items that others put, by node and type (S 8.3.8).
+    pub(crate) compliance: BTreeMap<(String, String), PutItems>,
+    /// Service settings that were changed, by path, and when (S 11.5.1).
+    pub(crate) settings: BTreeMap<String, (String, Timestamp)>,
     /// How long after its creation other operations find a window (S 9.1.5).
     pub(crate) window_lag: Duration,
     /// How long after their requests reads show commands, if not a moment after (S 1.25).
@@ -58,6 +80,26 @@ pub(crate) struct Place {
     queued: u64,
     /// What is older will be forgotten before anybody can look.
     pub(crate) horizon: Timestamp,
+}
+
+/// What PutComplianceItems said last of a node and a type.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct PutItems {
+    /// An ExecutionSummary.
+    pub(crate) execution: Value,
+    /// With Id, Title, Severity, Status, Details.
+    pub(crate) items: Vec<Value>,
+}
+
+/// A snapshot of a volume.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Snapshot {
+    pub(crate) id: String,
+    pub(crate) volume: String,
+    pub(crate) size: i64,
+    pub(crate) description: String,
+    pub(crate) started: Timestamp,
+    pub(crate) completes: Timestamp,
 }
 
 /// Something that happens at its time, whether anybody looks or not.
@@ -84,6 +126,18 @@ pub(crate) enum Event {
     Boot {
         node: String,
     },
+    /// An instance's passing state ends.
+    Power {
+        node: String,
+    },
+    /// The agent of a launched instance registers.
+    Register {
+        node: String,
+    },
+    /// A terminated instance is shown no more.
+    Forget {
+        node: String,
+    },
     /// Somebody else's scan of a node, which takes no time.
     ScanByOthers {
         node: String,
@@ -95,6 +149,10 @@ pub(crate) enum Event {
     /// A State Manager association runs.
     Associate {
         association: String,
+    },
+    /// A runbook's step ends.
+    Automate {
+        automation: String,
     },
     /// A window's execution starts nothing more from now on.
     CutOff {
@@ -109,10 +167,15 @@ impl Place {
             account: account.to_owned(),
             region: region.to_owned(),
             nodes: BTreeMap::new(),
+            nodes_made: 0,
+            snapshots: Vec::new(),
+            ec2_tags: BTreeMap::new(),
             baselines: predefined::baselines(region),
             baselines_made: 0,
             host_management: None,
             tags: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            files: BTreeMap::new(),
             tokens: BTreeMap::new(),
             groups: BTreeMap::new(),
             commands: VecDeque::new(),
@@ -120,7 +183,11 @@ impl Place {
             settled: 0,
             windows: Vec::new(),
             executions: VecDeque::new(),
+            open_executions: Vec::new(),
             associations: Vec::new(),
+            automations: Vec::new(),
+            compliance: BTreeMap::new(),
+            settings: BTreeMap::new(),
             window_lag: Duration::ZERO,
             command_lag: None,
             compliance_lag: Duration::ZERO,
@@ -180,11 +247,16 @@ impl Place {
     /// Whether nothing was ever made or changed here.
     pub(crate) fn is_untouched(&self) -> bool {
         self.nodes.is_empty()
+            && self.snapshots.is_empty()
+            && self.ec2_tags.is_empty()
             && self.groups.is_empty()
             && self.commands.is_empty()
             && self.windows.is_empty()
             && self.host_management.is_none()
             && self.associations.is_empty()
+            && self.automations.is_empty()
+            && self.compliance.is_empty()
+            && self.settings.is_empty()
             && self.baselines == predefined::baselines(&self.region)
     }
 

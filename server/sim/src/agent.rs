@@ -5,6 +5,7 @@ use crate::{
     clock::later,
     command::{Invocation, Origin, Phase, STEP_TIMEOUT},
     dice::Dice,
+    documents::{self, FOR_ASSOCIATIONS, WITH_HOOKS},
     node::Report,
     output::{self, StepEnd},
     trouble::{self, Trouble},
@@ -19,6 +20,10 @@ impl Place {
         match event {
             Event::Open { window } => self.open(&window, at),
             Event::Associate { association } => self.association_due(&association, at),
+            Event::Automate { automation } => {
+                self.automation_due(&automation, at);
+                self.deliver_due(at);
+            }
             Event::CutOff { execution } => self.cut_off(&execution, at),
             Event::Deliver { command, node } => {
                 let invocation = self.command_mut(&command).and_then(|c| c.invocation_mut(&node));
@@ -28,6 +33,7 @@ impl Place {
                     invocation.phase = Phase::Waiting { due: true };
                 }
                 self.deliver_due(at);
+                self.command_ended(&command, at);
             }
             Event::Proceed { command, node } => {
                 self.proceed(&command, &node, at);
@@ -38,6 +44,12 @@ impl Place {
                 self.command_ended(&command, at);
             }
             Event::Boot { node } => self.boot(&node, at),
+            Event::Power { node } => {
+                self.power_changed(&node, at);
+                self.deliver_due(at);
+            }
+            Event::Register { node } => self.register(&node, at),
+            Event::Forget { node } => drop(self.nodes.remove(&node)),
             Event::ScanByOthers { node } => self.scan_by_others(&node, at),
             Event::Ping { node } => {
                 if let Some(node) = self.nodes.get_mut(&node).filter(|node| node.reachable()) {
@@ -63,16 +75,20 @@ impl Place {
                     continue;
                 }
                 free -= 1;
-                *if command.run.install { &mut node.installs } else { &mut node.scans } += 1;
+                if command.run.patches {
+                    *if command.run.install { &mut node.installs } else { &mut node.scans } += 1;
+                }
                 (invocation.status, invocation.details) = ("InProgress", "InProgress");
                 invocation.started = Some(at);
-                let races = node.agent.busy_with.is_some();
-                if !races {
+                // Only what patches fights for the package manager.
+                let races = command.run.patches && node.agent.busy_with.is_some();
+                if command.run.patches && !races {
                     node.agent.busy_with = Some(command.id.clone());
                 }
                 invocation.phase = if races { Phase::Racing } else { Phase::Scanning };
                 let seconds = match &node.trouble {
                     _ if races => Some((5, 10)),
+                    _ if !command.run.patches => Some((1, 3)),
                     Some(Trouble::Hangs) => None,
                     Some(Trouble::RunsTooLong) => Some((STEP_TIMEOUT, STEP_TIMEOUT)),
                     // A hundred tries, up to 5 s apart (`trouble.rs`).
@@ -102,8 +118,16 @@ impl Place {
         let Some(index) = self.commands.iter().rposition(|c| c.id == command_id) else { return };
         let run = self.commands[index].run.clone();
         let Some(invocation) = self.commands[index].invocation(node_id).cloned() else { return };
+        let frozen = match invocation.phase {
+            Phase::Scanning if run.patches => self.freeze(node_id, &run, &invocation.snapshot_id, at),
+            _ => Ok(()),
+        };
         let Some(node) = self.nodes.get(node_id) else { return };
         let resumes = node.agent.resumes.as_deref() == Some(command_id);
+        if !node.reachable() && matches!(invocation.phase, Phase::Racing | Phase::Scanning | Phase::Installing(_)) {
+            // It went down under the script: on with it when it is up again, if ever.
+            return;
+        }
         let too_long = node.trouble == Some(Trouble::RunsTooLong);
         let failure = match (&invocation.phase, &node.trouble) {
             // S 7.1.13; the guide names this error for two runs at once, too.
@@ -111,8 +135,12 @@ impl Place {
                 let clash = if node.platform.is_windows() { Trouble::Locked } else { Trouble::PayloadBroken };
                 clash.failure(node, &self.region, run.install, at)
             }
-            (Phase::Scanning, _) if !node.platform.is_supported() => Some(trouble::unsupported(at)),
-            (Phase::Scanning, _) if run.overridden => Some(output::overridden()),
+            (Phase::Scanning, _) if run.patches && !node.platform.is_supported() => Some(trouble::unsupported(at)),
+            (Phase::Scanning, _) if !run.patches => Some(documents::run_script(&run.given)),
+            (Phase::Scanning, _) if frozen.is_err() => frozen.err(),
+            (Phase::Scanning, Some(Trouble::HookFails)) if run.install && run.document == WITH_HOOKS => {
+                Some(documents::failed_hook(run.text("PreInstallHookDocName")))
+            }
             (Phase::Scanning, Some(trouble)) => trouble.failure(node, &self.region, run.install, at),
             _ => None,
         };
@@ -124,12 +152,18 @@ impl Place {
                 self.release(index, node_id, at, |invocation| invocation.close("Cancelled", "Cancelled"));
                 self.deliver_due(at);
             }
-            (Phase::Scanning, _) if too_long => self.run_out(index, node_id, at),
+            (Phase::Scanning, _) if too_long && run.patches => self.run_out(index, node_id, at),
             (Phase::Scanning | Phase::Racing, Some(failure)) => self.finish(index, node_id, failure, at),
             (Phase::Racing, None) => {}
             (Phase::Scanning, None) if run.install => {
-                let missing = self.missing(node_id, at);
-                self.install_next(index, node_id, missing.iter().map(|(p, _)| p.kb_id.clone()).collect(), at);
+                let queue = match run.install_override() {
+                    true => self.listed(node_id, &run, at).iter().map(|patch| patch.kb_id.clone()).collect(),
+                    false => {
+                        let missing = self.missing_by(node_id, &invocation.snapshot_id, at);
+                        missing.iter().map(|(patch, _)| patch.kb_id.clone()).collect()
+                    }
+                };
+                self.install_next(index, node_id, queue, at);
             }
             (Phase::Scanning, None) => self.report(index, node_id, at),
             (Phase::Installing(mut queue), _) => {
@@ -162,13 +196,12 @@ impl Place {
 
     /// A node is up again.
     pub(crate) fn boot(&mut self, node_id: &str, at: Timestamp) {
-        let node = self.nodes.get_mut(node_id).filter(|node| node.running && node.agent.silent_since.is_some());
+        let node = self.nodes.get_mut(node_id).filter(|node| node.running() && node.agent.silent_since.is_some());
         let Some(node) = node else { return };
         node.reboots += 1;
-        node.agent.started = at;
-        node.agent.silent_since = None;
-        node.packages.values_mut().for_each(|package| package.since_boot = false);
-        if let Some(command) = node.agent.resumes.clone() {
+        let resumes = node.agent.resumes.clone();
+        self.up(node_id, at);
+        if let Some(command) = resumes {
             let invocation = self.command_mut(&command).and_then(|command| command.invocation_mut(node_id));
             if let Some(invocation) = invocation.filter(|invocation| invocation.phase == Phase::Rebooting) {
                 invocation.phase = Phase::Verifying;
@@ -230,9 +263,14 @@ impl Place {
     }
 
     fn install_one(&mut self, index: usize, node_id: &str, kb_id: &str, at: Timestamp) {
-        let missing = self.missing(node_id, at).into_iter().find(|(patch, _)| patch.kb_id == kb_id);
-        let Some((patch, _)) = missing else { return };
-        let need = self.rejected_need(node_id, patch, at);
+        let run = &self.commands[index].run;
+        let snapshot = self.commands[index].invocation(node_id).map_or("", |i| i.snapshot_id.as_str());
+        let patch = match run.install_override() {
+            true => self.listed(node_id, run, at).into_iter().find(|patch| patch.kb_id == kb_id),
+            false => self.missing_by(node_id, snapshot, at).into_iter().map(|(p, _)| p).find(|p| p.kb_id == kb_id),
+        };
+        let Some(patch) = patch else { return };
+        let need = self.rejected_need(node_id, patch, snapshot, at);
         let Some(node) = self.nodes.get_mut(node_id) else { return };
         let troubled = match &node.trouble {
             Some(Trouble::InstallsFail) => true,
@@ -265,7 +303,7 @@ impl Place {
     fn upload(&mut self, index: usize, node_id: &str, at: Timestamp) -> Option<StepEnd> {
         let run = self.commands[index].run.clone();
         let invocation = self.commands[index].invocation(node_id).cloned()?;
-        let found = self.evaluate(node_id, at, &invocation.failed)?;
+        let found = self.evaluate_by(node_id, &invocation.snapshot_id, at, &invocation.failed)?;
         let owner_information = match &self.commands[index].origin {
             Origin::Window { owner_information, .. } => owner_information.clone(),
             Origin::Caller | Origin::Association { .. } => String::new(),
@@ -279,6 +317,7 @@ impl Place {
             command_id: self.commands[index].id.clone(),
             by_policy: run.by_policy,
             operation: if run.install { "Install" } else { "Scan" }.to_owned(),
+            install_override_list: if run.install { run.text("InstallOverrideList").to_owned() } else { String::new() },
             reboot_option: if run.no_reboot { "NoReboot" } else { "RebootIfNeeded" }.to_owned(),
             started,
             ended: at,
@@ -289,6 +328,17 @@ impl Place {
             ..found
         };
         let told = output::of_run(node, &self.region, &report, &invocation.installed, &invocation.failed);
+        if run.baseline_override() {
+            // Not uploaded: only standard output has it (S 7.1.8).
+            let rows = report.rows.iter().filter(|row| patchplane_rules::is_non_compliant(&row.state));
+            let rows: String =
+                rows.map(|row| format!("{} {} NON_COMPLIANT\n", row.title, row.state.as_str())).collect();
+            return Some(StepEnd { stdout: told.stdout + &rows, ..told });
+        }
+        if run.document == FOR_ASSOCIATIONS {
+            self.put_association_compliance(node_id, &run, &report);
+            return Some(told);
+        }
         node.before = node.report.replace(report);
         Some(told)
     }

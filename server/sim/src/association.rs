@@ -1,4 +1,4 @@
-//! State Manager associations, as "Patch now" and patch policies make them (S 11.2, 11.4).
+//! State Manager associations, as callers, "Patch now" and patch policies make them (S 11.2, 11.4).
 
 use crate::{
     account::{Event, Place},
@@ -16,10 +16,15 @@ use serde_json::{Value, json};
 pub(crate) struct Association {
     pub(crate) id: String,
     pub(crate) created: Timestamp,
-    /// AssociationName, Name (of the document), Parameters, Targets, ScheduleExpression, MaxConcurrency, MaxErrors.
+    pub(crate) updated: Timestamp,
+    pub(crate) version: u32,
+    /// AssociationName, Name (of the document), Parameters, Targets, ScheduleExpression, MaxConcurrency, MaxErrors, and what
+    /// else was given.
     pub(crate) members: Members,
     #[serde(skip)]
     timetable: Option<Timetable>,
+    /// When it runs next by itself.
+    pub(crate) next: Option<Timestamp>,
     /// Newest last.
     pub(crate) runs: Vec<AssociationRun>,
 }
@@ -33,6 +38,21 @@ pub(crate) struct AssociationRun {
 }
 
 impl Association {
+    pub(crate) fn new(id: &str, members: Members, timetable: Option<Timetable>, now: Timestamp) -> Self {
+        let (id, runs) = (id.to_owned(), Vec::new());
+        Self { id, created: now, updated: now, version: 1, members, timetable, next: None, runs }
+    }
+
+    pub(crate) fn change(&mut self, members: Members, timetable: Option<Timetable>, now: Timestamp) {
+        (self.members, self.timetable, self.updated, self.next) = (members, timetable, now, None);
+        self.version += 1;
+    }
+
+    /// Made for one instance, in the older way.
+    pub(crate) fn is_legacy(&self, name: &str, instance: &str) -> bool {
+        self.members.contains_key("InstanceId") && self.text("Name") == name && self.text("InstanceId") == instance
+    }
+
     pub(crate) fn text(&self, member: &str) -> &str {
         self.members.get(member).and_then(Value::as_str).unwrap_or_default()
     }
@@ -112,29 +132,37 @@ impl Place {
             timetable(&window.as_object().cloned().unwrap_or_default(), now)
         });
         let timetable = scheduled.transpose()?;
-        let runs = Vec::new();
-        self.associations.push(Association { id: id.to_owned(), created: now, members, timetable, runs });
+        self.associations.push(Association::new(id, members, timetable, now));
         Ok(())
     }
 
-    fn plan_association(&mut self, id: &str, after: Timestamp) {
-        let timetable = self.association(id).and_then(|association| association.timetable.as_ref());
-        if let Some(run) = timetable.and_then(|timetable| timetable.next_after(after)) {
-            self.queue(run.time, Event::Associate { association: id.to_owned() });
+    pub(crate) fn plan_association(&mut self, id: &str, after: Timestamp) {
+        let Some(association) = self.associations.iter_mut().find(|association| association.id == id) else { return };
+        let timetable = association.timetable.as_ref();
+        association.next = timetable.and_then(|timetable| timetable.next_after(after)).map(|run| run.time);
+        if let Some(next) = association.next {
+            self.queue(next, Event::Associate { association: id.to_owned() });
         }
     }
 
     pub(crate) fn association_due(&mut self, id: &str, at: Timestamp) {
+        if self.association(id).is_none_or(|association| association.next != Some(at)) {
+            return;
+        }
         // A refusal would be the same each time; the builders let none pass.
         let _ = self.run_association(id, at);
         self.plan_association(id, at);
     }
 
-    fn run_association(&mut self, id: &str, at: Timestamp) -> Result<(), AwsError> {
+    pub(crate) fn run_association(&mut self, id: &str, at: Timestamp) -> Result<(), AwsError> {
         let Some(association) = self.association(id) else { return Ok(()) };
         let mut request = json!({ "DocumentName": association.text("Name") });
         for member in ["Targets", "Parameters", "MaxConcurrency", "MaxErrors"] {
-            request[member] = association.members[member].clone();
+            request[member] = association.members.get(member).cloned().unwrap_or_default();
+        }
+        let targets = request["Targets"].as_array_mut().into_iter().flatten();
+        for target in targets.filter(|target| target["Values"] == json!(["*"])) {
+            target["Values"] = self.nodes.values().filter(|node| node.managed).map(|node| node.id.clone()).collect();
         }
         let command = self.send(&request, Origin::Association { association: id.to_owned() }, at)?;
         let run = Dice::new(self.seed, &["association run", id, &at.to_string()]).uuid();

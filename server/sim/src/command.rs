@@ -1,5 +1,6 @@
 //! Run Command's side of a command: its invocations, and the states that are derived from them (S 6.2).
 
+use crate::documents;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -42,16 +43,18 @@ pub(crate) enum Origin {
     },
 }
 
-/// The parameters of AWS-RunPatchBaseline (S 7.1.2).
+/// What is run: a document, and of those that patch how (S 7.1.2).
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RunParameters {
+    pub(crate) document: &'static str,
+    pub(crate) patches: bool,
+    /// As they were given.
+    pub(crate) given: Value,
     pub(crate) install: bool,
     pub(crate) no_reboot: bool,
     pub(crate) snapshot_id: Option<String>,
     /// AssociationId is given: a patch policy's run.
     pub(crate) by_policy: bool,
-    /// An override list or baseline is given: the simulated nodes cannot fetch it.
-    pub(crate) overridden: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -92,7 +95,28 @@ pub(crate) enum Phase {
     Ended,
 }
 
+impl RunParameters {
+    /// The first value of a parameter; empty when it is not given.
+    pub(crate) fn text(&self, parameter: &str) -> &str {
+        self.given[parameter][0].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn install_override(&self) -> bool {
+        self.install && !self.text("InstallOverrideList").is_empty()
+    }
+
+    /// A policy's nodes have its baselines; here those are the default ones.
+    pub(crate) fn baseline_override(&self) -> bool {
+        !self.by_policy && !self.text("BaselineOverride").is_empty()
+    }
+}
+
 impl Command {
+    /// Names and actions of the document's steps.
+    pub(crate) fn steps(&self) -> &'static [(&'static str, &'static str)] {
+        documents::find(self.run.document).map_or(&[], |document| document.steps)
+    }
+
     pub(crate) fn invocation(&self, node: &str) -> Option<&Invocation> {
         self.invocations.iter().find(|invocation| invocation.instance_id == node)
     }

@@ -8,6 +8,8 @@
 //! | `POST advance` | `{"seconds"}` | moves the clock on |
 //! | `POST faults` | `{"faults": [..], "nodes": [..], "lags": [..]}` | lets requests, nodes and lists go wrong |
 //! | `DELETE faults` | | no fault strikes any more; nodes and lags stay |
+//! | `POST files` | `{"files": {url: content}}` | lets nodes fetch override lists and baselines; null takes one away |
+//! | `POST throttling` | `{"on"}` | whether the published rates bind |
 //! | `GET installs` | | how many runs of each kind each node's agent began, and its reboots |
 //! | `GET requests` | | how many requests arrived, by operation |
 //!
@@ -38,13 +40,18 @@ pub(crate) fn answer(simulation: &Simulation, method: &Method, path: &str, body:
             simulation.clear_faults();
             Ok(json!({}))
         }
+        ("POST", "files") => read(body).and_then(|files: Files| files.put(simulation)),
+        ("POST", "throttling") => read(body).map(|throttling: Throttling| {
+            simulation.throttle(throttling.on);
+            json!({})
+        }),
         ("GET", "installs") => Ok(installs(simulation)),
         ("GET", "requests") => Ok(requests(simulation)),
-        (_, "health" | "reset" | "seed" | "advance" | "faults" | "installs" | "requests") => {
+        (_, "health" | "reset" | "seed" | "advance" | "faults" | "files" | "throttling" | "installs" | "requests") => {
             Err((StatusCode::METHOD_NOT_ALLOWED, format!("{method} is nothing that /_sim/{path} knows")))
         }
         _ => {
-            let paths = "health, reset, seed, advance, faults, installs, requests";
+            let paths = "health, reset, seed, advance, faults, files, throttling, installs, requests";
             Err((StatusCode::NOT_FOUND, format!("there is no /_sim/{path}, only: {paths}")))
         }
     };
@@ -172,6 +179,29 @@ struct NodeTrouble {
     /// Whether it boots now, if it is away.
     #[serde(default)]
     comes_back: bool,
+}
+
+/// What nodes can fetch, by URL.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Files {
+    account: Option<String>,
+    region: Option<String>,
+    files: BTreeMap<String, Option<String>>,
+}
+
+impl Files {
+    fn put(self, simulation: &Simulation) -> Result<Value, Refusal> {
+        let location = location(simulation, self.account.as_deref(), self.region.as_deref())?;
+        self.files.into_iter().for_each(|(url, content)| location.put_file(&url, content));
+        Ok(json!({}))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Throttling {
+    on: bool,
 }
 
 /// How long something takes until it is shown.

@@ -15,8 +15,18 @@ use std::collections::BTreeMap;
 impl Place {
     /// What an install would install now, with the level that the baseline gives it; empty for an unknown node.
     pub(crate) fn missing(&self, node_id: &str, now: Timestamp) -> Vec<(&'static AvailablePatch, String)> {
-        let Some((node, baseline)) = self.with_baseline(node_id) else { return Vec::new() };
-        let mut selected = select(baseline, node.offers(now), now);
+        self.missing_by(node_id, "", now)
+    }
+
+    /// By what a snapshot id stands for, if it was used; on Windows as of that time (S 4.7).
+    pub(crate) fn missing_by(
+        &self,
+        node_id: &str,
+        snapshot: &str,
+        now: Timestamp,
+    ) -> Vec<(&'static AvailablePatch, String)> {
+        let Some((node, baseline, as_of)) = self.with_baseline(node_id, snapshot, now) else { return Vec::new() };
+        let mut selected = select(baseline, node.offers(as_of), as_of);
         selected.retain(|(patch, _)| {
             let installed = node.packages.get(&patch.kb_id);
             installed.is_none_or(|package| compare_versions(patch, &package.as_patch(&patch.kb_id)).is_gt())
@@ -31,9 +41,10 @@ impl Place {
         &self,
         node_id: &str,
         patch: &AvailablePatch,
+        snapshot: &str,
         now: Timestamp,
     ) -> Option<(&'static AvailablePatch, bool)> {
-        let (node, baseline) = self.with_baseline(node_id)?;
+        let (node, baseline, now) = self.with_baseline(node_id, snapshot, now)?;
         let need = node.offers(now).into_iter().find(|other| {
             let older = node.packages.get(&other.kb_id);
             needs(patch, other)
@@ -43,31 +54,49 @@ impl Place {
         Some((need, baseline.rejected_patches_action == "BLOCK"))
     }
 
-    /// The baseline is the one of this moment (S 5.10).
-    fn with_baseline(&self, node_id: &str) -> Option<(&Node, &Baseline)> {
+    /// The baseline is the one of this moment (S 5.10), or that which a snapshot id stands for; and as of when its rules
+    /// are read.
+    fn with_baseline(&self, node_id: &str, snapshot: &str, now: Timestamp) -> Option<(&Node, &Baseline, Timestamp)> {
         let node = self.nodes.get(node_id)?;
-        Some((node, self.baseline_for(node.patch_group(), node.platform.system())?))
+        let (group, system) = (node.patch_group(), node.platform.system());
+        match self.frozen.get(&(snapshot.to_owned(), group.to_owned(), system.to_owned())) {
+            Some(frozen) => {
+                Some((node, &frozen.baseline, if node.platform.is_windows() { frozen.at.min(now) } else { now }))
+            }
+            None => Some((node, self.baseline_for(group, system)?, now)),
+        }
     }
 
     /// The report of a run that ends now, without what depends on the run itself. `failed` holds the titles of what
     /// could not be installed.
     pub(crate) fn evaluate(&self, node_id: &str, now: Timestamp, failed: &[String]) -> Option<Report> {
-        let (node, baseline) = self.with_baseline(node_id)?;
-        let offers = node.offers(now);
+        self.evaluate_by(node_id, "", now, failed)
+    }
+
+    /// The same by what a snapshot id stands for.
+    pub(crate) fn evaluate_by(
+        &self,
+        node_id: &str,
+        snapshot: &str,
+        now: Timestamp,
+        failed: &[String],
+    ) -> Option<Report> {
+        let (node, baseline, as_of) = self.with_baseline(node_id, snapshot, now)?;
+        let offers = node.offers(as_of);
         let mut rows: BTreeMap<&str, ReportedPatch> = BTreeMap::new();
-        for (patch, level) in self.missing(node_id, now) {
+        for (patch, level) in self.missing_by(node_id, snapshot, now) {
             let state = if failed.contains(&patch.title) { PatchState::Failed } else { PatchState::Missing };
             rows.insert(&patch.kb_id, reported(patch, state, None, &level));
         }
         for (kb_id, package) in &node.packages {
             let build = package.as_patch(kb_id);
             let same = offers.iter().copied().filter(|o| o.kb_id == *kb_id && compare_versions(o, &build).is_eq());
-            let judged: Vec<_> = same.map(|offer| (judge(baseline, offer, now), offer)).collect();
+            let judged: Vec<_> = same.map(|offer| (judge(baseline, offer, as_of), offer)).collect();
             let best = judged.iter().find(|(j, _)| matches!(j, Judgement::Approved { .. })).or(judged.first());
             let (judgement, patch) = match best {
                 Some((judgement, offer)) => (judgement.clone(), *offer),
                 // No offer any more: only a name can still reject it.
-                None => match judge(baseline, &build, now) {
+                None => match judge(baseline, &build, as_of) {
                     Judgement::Rejected => (Judgement::Rejected, &build),
                     _ => (Judgement::NotApproved { from: None }, &build),
                 },
@@ -89,7 +118,7 @@ impl Place {
         for offer in offers.iter().copied().filter(|_| node.platform.is_windows()) {
             let security = offer.classification == "SecurityUpdates";
             let evidence = Evidence { windows_security: security, ..Evidence::default() };
-            if let Some(state) = state_of(&judge(baseline, offer, now), evidence) {
+            if let Some(state) = state_of(&judge(baseline, offer, as_of), evidence) {
                 rows.entry(&offer.kb_id).or_insert_with(|| reported(offer, state, None, "UNSPECIFIED"));
             }
         }
@@ -105,6 +134,7 @@ impl Place {
             command_id: String::new(),
             by_policy: false,
             operation: String::new(),
+            install_override_list: String::new(),
             reboot_option: String::new(),
             started: now,
             ended: now,

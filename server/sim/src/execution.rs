@@ -10,7 +10,7 @@ use crate::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Execution {
@@ -53,6 +53,9 @@ pub(crate) struct TaskInvocation {
     pub(crate) ended: Option<Timestamp>,
 }
 
+/// How many executions run at a time in a location (S 3.2).
+const MOST_AT_ONCE: usize = 5;
+
 /// Why an execution or a task failed, in the words of a recorded example (S 9.5.5).
 const FAILED: &str = "One or more tasks in the orchestration failed.";
 
@@ -68,7 +71,7 @@ impl Execution {
         Self {
             id,
             window: window.id.clone(),
-            status: "IN_PROGRESS",
+            status: "PENDING",
             details: String::new(),
             started: at,
             ended: None,
@@ -193,8 +196,7 @@ impl Place {
         }
     }
 
-    /// Disabled and deleted windows start nothing (S 9.5.10). How AWS keeps to five executions at a time (S 9.5.2) is
-    /// unknown; here there may be more.
+    /// Disabled and deleted windows start nothing (S 9.5.10).
     pub(crate) fn open(&mut self, window_id: &str, at: Timestamp) {
         let (seed, horizon) = (self.seed, self.horizon);
         let Some(window) = self.window(window_id).filter(|window| window.next == Some(at)) else { return };
@@ -219,9 +221,27 @@ impl Place {
         self.executions.push_back(execution);
         if runs {
             self.queue(cutoff, Event::CutOff { execution: id.clone() });
-            self.proceed_execution(&id, at);
+            self.open_executions.push(id);
+            self.begin_executions(at);
         }
         self.plan(window_id, at);
+    }
+
+    /// Lets as many run as may at a time; the others wait for a place until their cutoff (S 9.5.2, that they wait is unverified).
+    fn begin_executions(&mut self, at: Timestamp) {
+        let find = |executions: &VecDeque<Execution>, id: &str| executions.iter().rposition(|e| e.id == id);
+        let executions = &self.executions;
+        self.open_executions.retain(|id| find(executions, id).is_some_and(|index| executions[index].ended.is_none()));
+        let open: Vec<usize> = self.open_executions.iter().filter_map(|id| find(&self.executions, id)).collect();
+        let (waiting, running): (Vec<usize>, Vec<usize>) =
+            open.into_iter().partition(|index| self.executions[*index].status == "PENDING");
+        if let Some(&next) = waiting.first().filter(|_| running.len() < MOST_AT_ONCE) {
+            self.executions[next].status = "IN_PROGRESS";
+            let id = self.executions[next].id.clone();
+            // Its end, or what follows below, lets the next begin.
+            self.proceed_execution(&id, at);
+            self.begin_executions(at);
+        }
     }
 
     /// Starts what is due: the tasks of the lowest number at the same time, their targets one after the other
@@ -255,6 +275,9 @@ impl Place {
             }
         }
         self.executions[index].settle(at);
+        if self.executions[index].ended.is_some() && self.open_executions.len() > MOST_AT_ONCE {
+            self.begin_executions(at);
+        }
     }
 
     fn start_invocation(&mut self, index: usize, number: usize, next: usize, at: Timestamp) {
@@ -277,16 +300,23 @@ impl Place {
             ("INVOCATION_ID", &invocation.id),
         ];
         let parameters = substituted(&task.document_parameters(), &names);
-        let is_command = task.task.text("TaskType") == "RUN_COMMAND";
-        let started = if is_command {
+        let kind = task.task.text("TaskType").to_owned();
+        let started = if kind == "RUN_COMMAND" {
             let request = command_request(&task.task, &nodes, parameters);
             let owner_information = invocation.owner_information.clone();
             let origin = Origin::Window { execution: execution_id.clone(), owner_information };
             let told = invocation_parameters(&request);
             self.send(&request, origin, at).map_err(|error| (error, told.clone())).map(|id| (id, told))
+        } else if kind == "AUTOMATION" {
+            let with = substituted(&task.task.members["TaskInvocationParameters"]["Automation"]["Parameters"], &names);
+            let with = with_nodes(with, &nodes);
+            let request = json!({ "DocumentName": task.task.text("TaskArn"), "Parameters": with });
+            let told = with.to_string();
+            let by = self.service_role();
+            self.automate(&request, by, at).map_err(|error| (error, told.clone())).map(|id| (id, told))
         } else {
-            // What other kinds of task do is not simulated: they succeed at once.
-            let id = Dice::new(self.seed, &["automation", &invocation.id]).uuid();
+            // Functions and state machines are called and do nothing here: they succeed at once.
+            let id = Dice::new(self.seed, &["call", &invocation.id]).uuid();
             Ok((id, json!({ "parameters": parameters }).to_string()))
         };
         let invocation = &mut self.executions[index].tasks[number].invocations[next];
@@ -294,7 +324,7 @@ impl Place {
         match started {
             Ok((id, told)) => {
                 (invocation.parameters, invocation.execution) = (told, Some(id));
-                if !is_command {
+                if !["RUN_COMMAND", "AUTOMATION"].contains(&kind.as_str()) {
                     invocation.end("SUCCESS", "Success", at);
                 }
             }
@@ -317,13 +347,32 @@ impl Place {
             "Cancelled" => "CANCELLED",
             _ => "FAILED",
         };
+        self.invocation_ended(&id, command_id, status, details, at);
+    }
+
+    /// Tells the execution that waits for a runbook of its end.
+    pub(crate) fn automation_ended(&mut self, automation_id: &str, at: Timestamp) {
+        let Some(status) = self.automation(automation_id).map(|automation| automation.status) else { return };
+        let of_it = |execution: &&Execution| {
+            let mut invocations = execution.tasks.iter().flat_map(|task| &task.invocations);
+            invocations.any(|invocation| invocation.execution.as_deref() == Some(automation_id))
+        };
+        let Some(id) = self.executions.iter().rfind(of_it).map(|execution| execution.id.clone()) else { return };
+        let ended = match status {
+            "Success" => "SUCCESS",
+            "Cancelled" => "CANCELLED",
+            _ => "FAILED",
+        };
+        self.invocation_ended(&id, automation_id, ended, status, at);
+    }
+
+    fn invocation_ended(&mut self, id: &str, of: &str, status: &'static str, details: &str, at: Timestamp) {
         let execution = self.executions.iter_mut().rfind(|execution| execution.id == id);
         let tasks = execution.into_iter().flat_map(|execution| &mut execution.tasks);
         let mut invocations = tasks.flat_map(|task| &mut task.invocations);
-        let waiting = invocations.find(|i| i.execution.as_deref() == Some(command_id) && i.ended.is_none());
-        if let Some(invocation) = waiting {
+        if let Some(invocation) = invocations.find(|i| i.execution.as_deref() == Some(of) && i.ended.is_none()) {
             invocation.end(status, details, at);
-            self.proceed_execution(&id, at);
+            self.proceed_execution(id, at);
         }
     }
 
@@ -376,6 +425,20 @@ fn command_request(task: &Part, nodes: &[String], parameters: Value) -> Value {
         request[rate] = task.text(rate).into();
     }
     request
+}
+
+/// A runbook's parameters: `{{RESOURCE_ID}}` and `{{TARGET_ID}}` stand for the nodes (S 9.4.9).
+fn with_nodes(mut parameters: Value, nodes: &[String]) -> Value {
+    let stands_for_nodes = |value: &Value| {
+        let text = value.as_str().unwrap_or_default().replace(' ', "");
+        text == "{{RESOURCE_ID}}" || text == "{{TARGET_ID}}"
+    };
+    for values in parameters.as_object_mut().into_iter().flat_map(|members| members.values_mut()) {
+        if values.as_array().is_some_and(|values| values.iter().any(stands_for_nodes)) && !nodes.is_empty() {
+            *values = nodes.into();
+        }
+    }
+    parameters
 }
 
 /// What an invocation tells of its command: a text, with the members in lower camel case (S 9.5.4).

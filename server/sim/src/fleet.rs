@@ -5,9 +5,11 @@ use crate::{
     account::Place,
     dice::Dice,
     network::Network,
-    node::{Agent, LATEST_AGENT, Node, Package, Report},
+    node::{Agent, LATEST_AGENT, Node, Package, Report, Volume},
     platform::Platform,
+    power::Power,
     trouble::Trouble,
+    window::Members,
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{AvailablePatch, PatchState, compare_versions, select};
@@ -17,7 +19,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 #[must_use = "nothing is there until create()"]
 pub struct NodeBuilder {
-    location: SimLocation,
+    /// Unset for those of RunInstances, which are built where they are asked for.
+    location: Option<SimLocation>,
     n: usize,
     name: String,
     platform: Platform,
@@ -38,6 +41,9 @@ pub struct NodeBuilder {
     trouble: Option<Trouble>,
 }
 
+/// The device of a root volume.
+pub(crate) const ROOT_DEVICE: &str = "/dev/xvda";
+
 /// How the run ended that left the node's patch state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Past {
@@ -47,7 +53,7 @@ enum Past {
 }
 
 impl NodeBuilder {
-    pub(crate) fn new(location: SimLocation, n: usize) -> Self {
+    pub(crate) fn new(location: Option<SimLocation>, n: usize) -> Self {
         Self {
             location,
             n,
@@ -216,16 +222,17 @@ impl NodeBuilder {
 
     /// Creates the nodes and answers with their ids.
     pub fn create(self) -> Vec<String> {
-        let now = self.location.now();
-        let location = self.location.clone();
+        let Some(location) = self.location.clone() else { return Vec::new() };
+        let now = location.now();
         location.with(|place| {
-            let before = place.nodes.len();
+            let before = place.nodes_made;
             let launch = Dice::new(place.seed, &["launch", &place.account, &place.region, &before.to_string()]).hex(16);
             let mut ids = Vec::new();
             for index in 0..self.n {
                 let name = if self.n == 1 { self.name.clone() } else { format!("{}-{}", self.name, index + 1) };
                 let node = self.node(place, before + index, name, format!("r-0{launch}"), now);
                 let id = node.id.clone();
+                place.nodes_made += 1;
                 place.nodes.insert(id.clone(), node);
                 if let Some(past) = self.past {
                     run_in_the_past(place, &id, now, past, self.past_days);
@@ -236,7 +243,22 @@ impl NodeBuilder {
         })
     }
 
-    fn node(&self, place: &Place, ordinal: usize, name: String, reservation: String, now: Timestamp) -> Node {
+    pub(crate) fn of_platform(self, platform: Platform) -> Self {
+        Self { platform, ..self }
+    }
+
+    pub(crate) fn in_network(self, network: Network) -> Self {
+        Self { network, ..self }
+    }
+
+    pub(crate) fn node(
+        &self,
+        place: &Place,
+        ordinal: usize,
+        name: String,
+        reservation: String,
+        now: Timestamp,
+    ) -> Node {
         let mut dice = Dice::new(place.seed, &["node", &place.account, &place.region, &ordinal.to_string()]);
         let ago = |seconds: u64| crate::clock::earlier(now, seconds);
         let mut tags = self.tags.clone();
@@ -246,6 +268,13 @@ impl NodeBuilder {
             tags.insert(key.to_owned(), group.clone());
         }
         let id = format!("{}-0{}", if self.hybrid { "mi" } else { "i" }, dice.hex(16));
+        let root = Volume {
+            id: format!("vol-0{}", Dice::new(place.seed, &["volume", &id]).hex(16)),
+            device: ROOT_DEVICE.to_owned(),
+            size: if self.platform.is_windows() { 30 } else { 8 },
+            kind: "gp3".to_owned(),
+            deleted_on_termination: true,
+        };
         let launched = ago(dice.between(10 * 86_400, 300 * 86_400));
         let silent_since = match (self.running, self.offline) {
             (true, false) => None,
@@ -262,7 +291,9 @@ impl NodeBuilder {
             reservation,
             private_ip: format!("{}.{third}.{}", self.network.prefix(), 10 + ordinal % 200),
             launched,
-            running: self.running,
+            power: if self.running { Power::Running } else { Power::Stopped },
+            launch: Members::new(),
+            volumes: vec![root],
             hybrid: self.hybrid,
             profile,
             network: self.network,

@@ -7,12 +7,14 @@
 mod account;
 mod agent;
 mod association;
+mod automation;
 mod catalogue;
 mod clock;
 mod command;
 mod connector;
 mod control;
 mod dice;
+mod documents;
 mod ec2;
 mod error;
 mod evaluation;
@@ -25,9 +27,11 @@ mod network;
 mod node;
 mod others;
 mod output;
+mod overrides;
 mod page;
 mod platform;
 mod port;
+mod power;
 mod predefined;
 mod properties;
 mod query;
@@ -36,6 +40,7 @@ mod showcase;
 mod signature;
 mod ssm;
 mod sts;
+mod throttle;
 mod travel;
 mod trouble;
 mod validation;
@@ -65,6 +70,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use throttle::Throttle;
 use travel::{Sent, Traffic};
 
 /// Simulated AWS accounts; clones are the same accounts.
@@ -93,6 +99,7 @@ pub(crate) struct World {
     callers: Option<SimClock>,
     places: BTreeMap<(String, String), Place>,
     faults: Faults,
+    throttle: Throttle,
     log: Vec<SeenRequest>,
     traffic: Traffic,
     answered: u64,
@@ -126,7 +133,8 @@ impl Simulation {
     pub fn reset(&self, seed: Option<u64>) {
         let mut world = self.lock();
         let (callers, traffic) = (world.callers.take(), world.traffic.cleared());
-        *world = World { callers, traffic, ..World::new(seed.unwrap_or(world.seed)) };
+        let throttle = Throttle::new(world.throttle.on);
+        *world = World { callers, traffic, throttle, ..World::new(seed.unwrap_or(world.seed)) };
     }
 
     pub fn seed(&self) -> u64 {
@@ -180,6 +188,11 @@ impl Simulation {
         self.lock().faults.inject(fault, Some(percent));
     }
 
+    /// Whether AWS's published request rates bind, each for an account and a Region (S 3.2, 3.3). They do not at first.
+    pub fn throttle(&self, on: bool) {
+        self.lock().throttle.on = on;
+    }
+
     /// How many requests have met a fault.
     pub fn faults_met(&self) -> u64 {
         self.lock().faults.met
@@ -216,6 +229,7 @@ impl World {
             callers: None,
             places: BTreeMap::new(),
             faults: Faults::default(),
+            throttle: Throttle::default(),
             log: Vec::new(),
             traffic: Traffic::default(),
             answered: 0,

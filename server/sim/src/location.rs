@@ -54,7 +54,7 @@ impl SimLocation {
 
     /// Describes `n` new nodes alike; nothing is there until [`NodeBuilder::create`].
     pub fn add_nodes(&self, n: usize) -> NodeBuilder {
-        NodeBuilder::new(self.clone(), n)
+        NodeBuilder::new(Some(self.clone()), n)
     }
 
     /// Turns default host management on: nodes created from now on register without an instance profile, too (S 10.2).
@@ -98,6 +98,14 @@ impl SimLocation {
             if let Some(node) = place.nodes.get_mut(instance_id) {
                 node.trouble = trouble;
             }
+        });
+    }
+
+    /// What nodes can fetch at an address from now on, such as an InstallOverrideList; nothing, if there is no content.
+    pub fn put_file(&self, url: &str, content: Option<String>) {
+        self.with(|place| match content {
+            Some(content) => drop(place.files.insert(url.to_owned(), content)),
+            None => drop(place.files.remove(url)),
         });
     }
 
@@ -171,10 +179,13 @@ impl SimLocation {
 pub(crate) fn state(place: &Place) -> Value {
     let baselines: Vec<_> = place.baselines.iter().map(|b| format!("{b:?}")).collect();
     let groups: Vec<_> = place.groups.iter().map(|((group, system), id)| json!([group, system, id])).collect();
+    let put: Vec<_> = place.compliance.iter().collect();
     json!({
         "account": place.account,
         "region": place.region,
         "nodes": place.nodes,
+        "snapshots": place.snapshots,
+        "ec2_tags": place.ec2_tags,
         "baselines": baselines,
         "tags": place.tags,
         "host_management": place.host_management,
@@ -183,5 +194,8 @@ pub(crate) fn state(place: &Place) -> Value {
         "windows": place.windows,
         "executions": place.executions,
         "associations": place.associations,
+        "automations": place.automations,
+        "compliance": put,
+        "settings": place.settings,
     })
 }

@@ -52,6 +52,9 @@ impl Network {
     }
 }
 
+/// An endpoint's policy, unless another is given.
+const ALLOW_ALL: &str = r#"{"Statement":[{"Action":"*","Effect":"Allow","Principal":"*","Resource":"*"}]}"#;
+
 impl Place {
     /// The id of a part of the networks; its prefix is the first word of `part`.
     pub(crate) fn network_id(&self, part: &str) -> String {
@@ -77,6 +80,46 @@ impl Place {
             })
         };
         vec![subnet(Network::Nat, 0), subnet(Network::Isolated, 16), subnet(Network::Endpoints, 0)]
+    }
+
+    /// The default one, and one whose instances reach AWS through endpoints.
+    pub(crate) fn vpcs(&self) -> Vec<Value> {
+        let vpc = |network: Network| {
+            json!({
+                "VpcId": self.network_id(network.vpc()),
+                "CidrBlock": format!("{}.0.0/16", network.prefix()),
+                "IsDefault": network == Network::Nat,
+                "State": "available",
+                "InstanceTenancy": "default",
+                "DhcpOptionsId": self.network_id("dopt"),
+                "OwnerId": self.account,
+                "Tags": [],
+            })
+        };
+        vec![vpc(Network::Nat), vpc(Network::Endpoints)]
+    }
+
+    /// What the NAT gateway goes through.
+    pub(crate) fn internet_gateways(&self) -> Vec<Value> {
+        vec![json!({
+            "InternetGatewayId": self.network_id("igw"),
+            "OwnerId": self.account,
+            "Attachments": [{ "State": "available", "VpcId": self.network_id(Network::Nat.vpc()) }],
+            "Tags": [],
+        })]
+    }
+
+    pub(crate) fn nat_gateways(&self) -> Vec<Value> {
+        vec![json!({
+            "NatGatewayId": self.network_id("nat"),
+            "SubnetId": self.network_id(Network::Nat.subnet()),
+            "VpcId": self.network_id(Network::Nat.vpc()),
+            "State": "available",
+            "ConnectivityType": "public",
+            "CreateTime": "2025-01-01T00:00:00.000Z",
+            "NatGatewayAddresses": [],
+            "Tags": [],
+        })]
     }
 
     /// A main table for each VPC, and one of the isolated subnet's own (S 12.9).
@@ -127,6 +170,10 @@ impl Place {
         let endpoint = |service: &str| {
             let gateway = service == "s3";
             let group = json!({ "GroupId": self.network_id("sg-endpoints"), "GroupName": "default" });
+            let dns = json!({
+                "DnsName": format!("{service}.{}.amazonaws.com", self.region),
+                "HostedZoneId": Dice::new(self.seed, &["zone", &self.account]).hex(13).to_uppercase(),
+            });
             json!({
                 "VpcEndpointId": self.network_id(&format!("vpce-{service}")),
                 "VpcEndpointType": if gateway { "Gateway" } else { "Interface" },
@@ -138,8 +185,10 @@ impl Place {
                 "Groups": if gateway { vec![] } else { vec![group] },
                 "PrivateDnsEnabled": !gateway,
                 "RequesterManaged": false,
-                "NetworkInterfaceIds": [],
-                "DnsEntries": [],
+                "NetworkInterfaceIds": if gateway { vec![] } else { vec![self.network_id(&format!("eni-{service}"))] },
+                "DnsEntries": if gateway { vec![] } else { vec![dns] },
+                "PolicyDocument": ALLOW_ALL,
+                "CreationTimestamp": "2025-01-01T00:00:00.000Z",
                 "OwnerId": self.account,
                 "Tags": [],
             })

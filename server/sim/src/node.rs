@@ -1,6 +1,6 @@
 //! A simulated node: an EC2 instance, its agent and its packages.
 
-use crate::{catalogue, network::Network, platform::Platform, trouble::Trouble};
+use crate::{catalogue, network::Network, platform::Platform, power::Power, trouble::Trouble, window::Members};
 use jiff::{SignedDuration, Timestamp};
 use patchplane_rules::{AvailablePatch, GROUP_TAG_KEYS, PatchCounts, PatchState};
 use serde::Serialize;
@@ -21,7 +21,11 @@ pub(crate) struct Node {
     pub(crate) reservation: String,
     pub(crate) private_ip: String,
     pub(crate) launched: Timestamp,
-    pub(crate) running: bool,
+    pub(crate) power: Power,
+    /// What RunInstances was told, under the names of an answer; empty for a node that was always there.
+    pub(crate) launch: Members,
+    /// The root volume first.
+    pub(crate) volumes: Vec<Volume>,
     /// Not of EC2: an `mi-` node (S 10.1.1).
     pub(crate) hybrid: bool,
     /// Has an instance profile.
@@ -44,6 +48,17 @@ pub(crate) struct Node {
     pub(crate) installs: u32,
     pub(crate) scans: u32,
     pub(crate) reboots: u32,
+}
+
+/// An EBS volume of an instance.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Volume {
+    pub(crate) id: String,
+    pub(crate) device: String,
+    /// In GiB.
+    pub(crate) size: i64,
+    pub(crate) kind: String,
+    pub(crate) deleted_on_termination: bool,
 }
 
 /// A package or update on the node.
@@ -84,6 +99,8 @@ pub(crate) struct Report {
     /// Whether a patch policy ran it (S 7.1.2).
     pub(crate) by_policy: bool,
     pub(crate) operation: String,
+    /// Its address, if one was given (S 8.2.6).
+    pub(crate) install_override_list: String,
     pub(crate) reboot_option: String,
     pub(crate) started: Timestamp,
     pub(crate) ended: Timestamp,
@@ -131,9 +148,13 @@ impl Node {
         GROUP_TAG_KEYS.iter().rev().find_map(|&key| self.tags.get(key)).map_or("", String::as_str)
     }
 
+    pub(crate) fn running(&self) -> bool {
+        self.power == Power::Running
+    }
+
     /// Whether a command can reach its agent now.
     pub(crate) fn reachable(&self) -> bool {
-        self.running && self.managed && self.agent.silent_since.is_none()
+        self.running() && self.managed && self.agent.silent_since.is_none()
     }
 
     /// When the agent was last heard of.

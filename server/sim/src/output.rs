@@ -13,15 +13,6 @@ pub(crate) struct StepEnd {
 /// of 32 bits is unverified.
 pub(crate) const WINDOWS_FAILURE: (i32, &str) = (-1, "4294967295");
 
-/// The simulated nodes cannot fetch override lists; the exit codes 160 to 167 are theirs (S 7.1.9).
-pub(crate) fn overridden() -> StepEnd {
-    let stderr = "Unable to download the override list or baseline.\nfailed to run commands: exit status 160";
-    StepEnd { code: 160, stdout: String::new(), stderr: stderr.to_owned() }
-}
-
-/// The steps of AWS-RunPatchBaseline, in their order (S 7.1.3).
-pub(crate) const STEPS: [&str; 3] = ["PatchWindows", "PatchLinux", "PatchMacOS"];
-
 /// What the agent says of a step that is not for its platform (S 7.1.4).
 pub(crate) fn skipped(step: &str, own_step: &str) -> String {
     if own_step == "PatchWindows" {

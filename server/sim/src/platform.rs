@@ -72,6 +72,29 @@ impl Platform {
         }
     }
 
+    pub(crate) const ALL: [Self; 7] = [
+        Self::AmazonLinux2,
+        Self::AmazonLinux2023,
+        Self::Ubuntu2204,
+        Self::Rhel8,
+        Self::Windows2019,
+        Self::Windows2022,
+        Self::Bottlerocket,
+    ];
+
+    /// After the names that the publishers give theirs.
+    pub(crate) fn image_name(self) -> &'static str {
+        match self {
+            Self::AmazonLinux2 => "amzn2-ami-kernel-5.10-hvm-2.0.20251014.0-x86_64-gp2",
+            Self::AmazonLinux2023 => "al2023-ami-2023.9.20251014.0-kernel-6.1-x86_64",
+            Self::Windows2019 => "Windows_Server-2019-English-Full-Base-2025.10.15",
+            Self::Windows2022 => "Windows_Server-2022-English-Full-Base-2025.10.15",
+            Self::Ubuntu2204 => "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20251014",
+            Self::Rhel8 => "RHEL-8.6.0_HVM-20251014-x86_64-0-Hourly2-GP3",
+            Self::Bottlerocket => "bottlerocket-aws-ecs-2-x86_64-v1.19.2-29cc92cc",
+        }
+    }
+
     pub(crate) fn image(self) -> &'static str {
         match self {
             Self::AmazonLinux2 => "ami-0a12b34c56d78e9f0",

@@ -2,7 +2,7 @@
 
 use crate::{
     error::AwsError,
-    model::{Member, Model},
+    model::{Member, Model, Shape, matches_pattern},
 };
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +68,9 @@ impl Reader<'_> {
         let Some(shape) = model.shape(member) else { return Ok(None) };
         match shape.kind.as_str() {
             "structure" => {
+                if !at.is_empty() && !self.mentioned(at) {
+                    return Ok(None);
+                }
                 let mut fields = Map::new();
                 for (name, member) in &shape.members {
                     let parameter = member.parameter(name);
@@ -76,7 +79,16 @@ impl Reader<'_> {
                         fields.insert(name.clone(), value);
                     }
                 }
-                Ok(Some(Value::Object(fields)).filter(|_| at.is_empty() || self.mentioned(at)))
+                let lacking = shape.required.iter().find(|name| !fields.contains_key(*name));
+                match lacking.filter(|_| !at.is_empty() && self.lists == Lists::Flattened) {
+                    Some(name) => {
+                        let parameter = shape.members.get(name).map(|member| member.parameter(name));
+                        let text =
+                            format!("The request must contain the parameter {at}.{}", parameter.unwrap_or_default());
+                        Err(AwsError::new("MissingParameter", text))
+                    }
+                    None => Ok(Some(Value::Object(fields))),
+                }
             }
             "list" => {
                 let mut items = Vec::new();
@@ -100,7 +112,12 @@ impl Reader<'_> {
                 };
                 let bad =
                     || AwsError::new("InvalidParameterValue", format!("Value ({text}) for parameter {at} is invalid"));
-                value.map(Some).ok_or_else(bad)
+                let value = value.ok_or_else(bad)?;
+                // Other services' violations are told all at once, later.
+                if self.lists == Lists::Flattened && !is_admitted(shape, &value) {
+                    return Err(bad());
+                }
+                Ok(Some(value))
             }
         }
     }
@@ -114,6 +131,20 @@ impl Reader<'_> {
         let prefix = format!("{at}.");
         let index = |key: &String| key.strip_prefix(&prefix)?.split('.').next()?.parse().ok();
         self.parameters.keys().filter_map(index).collect()
+    }
+}
+
+/// Enum, length, range and pattern.
+fn is_admitted(shape: &Shape, value: &Value) -> bool {
+    let within = |n: i64| shape.min.is_none_or(|min| n >= min) && shape.max.is_none_or(|max| n <= max);
+    match value {
+        Value::Number(number) => number.as_i64().is_some_and(within),
+        Value::String(text) => {
+            (shape.values.is_empty() || shape.values.contains(text))
+                && within(i64::try_from(text.chars().count()).unwrap_or(i64::MAX))
+                && shape.pattern.as_ref().is_none_or(|pattern| matches_pattern(pattern, text))
+        }
+        _ => true,
     }
 }
 

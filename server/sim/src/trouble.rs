@@ -40,6 +40,8 @@ pub enum Trouble {
     SourceUnreachable,
     /// Systems Manager does not support the system: exit code 146. Of Windows no source tells; there nothing happens.
     UnsupportedOs,
+    /// The hook before an installation fails.
+    HookFails,
     /// As soon as an installation has ended, somebody else's scan overwrites what the node reported.
     ScannedByOthers,
 }

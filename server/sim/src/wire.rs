@@ -7,7 +7,7 @@ use crate::{
     model::SSM,
     query,
     signature::{self, Caller, text},
-    ssm, sts,
+    ssm, sts, throttle,
     validation::validate,
     xml,
 };
@@ -96,9 +96,13 @@ impl World {
             mutating,
         });
         fault.and_then(|kind| refusal(kind, service, operation, &caller)).map_or(Ok(()), Err)?;
+        let rate = throttle::rate(service, operation, throttle::is_unbounded(parameters));
+        if self.throttle.refuses(&caller.account, &caller.region, rate, now) {
+            return Err(throttled(service));
+        }
         let answer = match service {
             Service::Sts => sts::answer(&caller, operation, parameters, self.seed, theirs),
-            Service::Ec2 => ec2::answer(self.place_at(&caller, now), operation, parameters),
+            Service::Ec2 => ec2::answer(self.place_at(&caller, now), now, operation, parameters),
             Service::Ssm => {
                 let input = SSM.operations.get(operation).and_then(|o| o.input.as_ref());
                 input.and_then(|input| {
@@ -171,11 +175,7 @@ const XML: &str = "text/xml;charset=UTF-8";
 /// The error of an injected fault that answers.
 fn refusal(kind: FaultKind, service: Service, operation: &str, caller: &Caller) -> Option<AwsError> {
     Some(match (kind, service) {
-        (FaultKind::Throttle, Service::Ssm) => AwsError::new("ThrottlingException", "Rate exceeded"),
-        (FaultKind::Throttle, Service::Ec2) => {
-            AwsError::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503)
-        }
-        (FaultKind::Throttle, Service::Sts) => AwsError::new("Throttling", "Rate exceeded"),
+        (FaultKind::Throttle, _) => throttled(service),
         (FaultKind::Deny, Service::Ssm) => {
             let Caller { account, region, .. } = caller;
             let text = format!(
@@ -197,6 +197,15 @@ fn refusal(kind: FaultKind, service: Service, operation: &str, caller: &Caller) 
         (FaultKind::ServerError, _) => server_error(service),
         _ => return None,
     })
+}
+
+/// S 3.1.1–2.
+fn throttled(service: Service) -> AwsError {
+    match service {
+        Service::Ssm => AwsError::new("ThrottlingException", "Rate exceeded"),
+        Service::Ec2 => AwsError::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503),
+        Service::Sts => AwsError::new("Throttling", "Rate exceeded"),
+    }
 }
 
 fn server_error(service: Service) -> AwsError {

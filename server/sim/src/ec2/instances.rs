@@ -1,8 +1,7 @@
 //! DescribeInstances (S 2.11–2.14, 12).
 
-use super::{Answer, Call, admits, bad_filter, strings, tag_json};
-use crate::{dice::Dice, error::AwsError, node::Node};
-use jiff::Timestamp;
+use super::{Answer, Call, admits, bad_filter, date_time, strings, tag_json};
+use crate::{dice::Dice, error::AwsError, node::Node, power::Power};
 use serde_json::{Value, json};
 
 impl Call<'_> {
@@ -13,15 +12,7 @@ impl Call<'_> {
             let text = "The parameter instancesSet cannot be used with the parameter maxResults";
             return Err(AwsError::new("InvalidParameterCombination", text));
         }
-        if let Some(id) =
-            ids.iter().find(|id| !id.starts_with("i-") || id.parse::<patchplane_rules::InstanceId>().is_err())
-        {
-            return Err(AwsError::new("InvalidInstanceID.Malformed", format!("Invalid id: \"{id}\"")));
-        }
-        let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.place.nodes.contains_key(*id)).collect();
-        if !unknown.is_empty() {
-            return Err(Self::not_found(&unknown));
-        }
+        self.known_instances(&ids)?;
         let filters = self.filters();
         if let Some((name, _)) = filters.iter().find(|(name, _)| !known(name)) {
             return Err(bad_filter(name));
@@ -30,7 +21,7 @@ impl Call<'_> {
             (ids.is_empty() || ids.contains(&node.id.as_str()))
                 && filters.iter().all(|(name, values)| self.matches(node, name, values))
         };
-        let rows = self.place.nodes.values().filter(|node| !node.hybrid).filter(wanted);
+        let rows = self.place.instances().filter(wanted);
         let rows = rows.map(|node| (node.id.clone(), json!([node.reservation, self.instance(node)]))).collect();
         let (page, token) = self.page(rows)?;
         let mut reservations: Vec<Value> = Vec::new();
@@ -70,6 +61,10 @@ impl Call<'_> {
                     "vpc-id" => &instance["VpcId"],
                     "availability-zone" => &instance["Placement"]["AvailabilityZone"],
                     "platform" => &instance["Platform"],
+                    "key-name" => &instance["KeyName"],
+                    "client-token" => &instance["ClientToken"],
+                    "instance.group-id" => &instance["SecurityGroups"][0]["GroupId"],
+                    "metadata-options.instance-metadata-tags" => &instance["MetadataOptions"]["InstanceMetadataTags"],
                     "reservation-id" => return admits(values, &node.reservation),
                     "owner-id" => return admits(values, &self.place.account),
                     _ => &instance["IamInstanceProfile"]["Arn"],
@@ -83,20 +78,61 @@ impl Call<'_> {
         }
     }
 
-    fn instance(&self, node: &Node) -> Value {
+    pub(super) fn instance(&self, node: &Node) -> Value {
         let region = &self.place.region;
         let network = |part: &str| self.place.network_id(part);
         let (group, group_name) = node.network.group();
-        let (state, code) = if node.running { ("running", 16) } else { ("stopped", 80) };
         let windows = node.platform.is_windows();
-        let reason = if node.running { "" } else { "User initiated" };
-        json!({
+        let by_user = matches!(node.power, Power::ShuttingDown | Power::Terminated | Power::Stopping | Power::Stopped);
+        let groups = json!([{ "GroupName": group_name, "GroupId": network(group) }]);
+        let mut hex = Dice::new(self.place.seed, &["interface", &node.id]);
+        let volumes = node.volumes.iter().map(|volume| {
+            json!({
+                "DeviceName": volume.device,
+                "Ebs": {
+                    "VolumeId": volume.id,
+                    "Status": "attached",
+                    "AttachTime": date_time(node.launched),
+                    "DeleteOnTermination": volume.deleted_on_termination,
+                },
+            })
+        });
+        let gone = node.power == Power::Terminated;
+        let interface = json!({
+            "NetworkInterfaceId": format!("eni-0{}", hex.hex(16)),
+            "Attachment": {
+                "AttachmentId": format!("eni-attach-0{}", hex.hex(16)),
+                "AttachTime": date_time(node.launched),
+                "DeleteOnTermination": true,
+                "DeviceIndex": 0,
+                "Status": "attached",
+                "NetworkCardIndex": 0,
+            },
+            "Description": "",
+            "Groups": groups,
+            "InterfaceType": "interface",
+            "Ipv6Addresses": [],
+            "MacAddress": format!("02:{}", [hex.hex(2), hex.hex(2), hex.hex(2), hex.hex(2), hex.hex(2)].join(":")),
+            "OwnerId": self.place.account,
+            "PrivateDnsName": node.dns_name(region),
+            "PrivateIpAddress": node.private_ip,
+            "PrivateIpAddresses": [{
+                "Primary": true,
+                "PrivateDnsName": node.dns_name(region),
+                "PrivateIpAddress": node.private_ip,
+            }],
+            "SourceDestCheck": true,
+            "Status": "in-use",
+            "SubnetId": network(node.network.subnet()),
+            "VpcId": network(node.network.vpc()),
+        });
+        let mut instance = json!({
             "InstanceId": node.id,
             "ImageId": node.platform.image(),
-            "State": { "Code": code, "Name": state },
+            "State": { "Code": node.power.code(), "Name": node.power.name() },
             "PrivateDnsName": node.dns_name(region),
             "PublicDnsName": "",
-            "StateTransitionReason": reason,
+            "StateTransitionReason": if by_user { "User initiated" } else { "" },
             "AmiLaunchIndex": 0,
             "ProductCodes": [],
             "InstanceType": "t3.medium",
@@ -110,15 +146,15 @@ impl Call<'_> {
             "PrivateIpAddress": node.private_ip,
             "Architecture": "x86_64",
             "RootDeviceType": "ebs",
-            "RootDeviceName": "/dev/xvda",
-            "BlockDeviceMappings": [],
+            "RootDeviceName": crate::fleet::ROOT_DEVICE,
+            "BlockDeviceMappings": if gone { json!([]) } else { volumes.collect() },
             "VirtualizationType": "hvm",
             "Tags": node.tags.iter().map(|(key, value)| tag_json(key, value)).collect::<Vec<_>>(),
-            "SecurityGroups": [{ "GroupName": group_name, "GroupId": network(group) }],
+            "SecurityGroups": groups,
             "SourceDestCheck": true,
             "Hypervisor": "xen",
-            "NetworkInterfaces": [],
-            "IamInstanceProfile": node.profile.then(|| self.profile()),
+            "NetworkInterfaces": if gone { json!([]) } else { json!([interface]) },
+            "IamInstanceProfile": node.profile.then(|| self.profile(node)),
             "EbsOptimized": false,
             "EnaSupport": true,
             "MetadataOptions": {
@@ -129,23 +165,47 @@ impl Call<'_> {
                 "HttpProtocolIpv6": "disabled",
                 "InstanceMetadataTags": if node.metadata_tags { "enabled" } else { "disabled" },
             },
-        })
+        });
+        let always = json!({
+            "ClientToken": "",
+            "CpuOptions": { "CoreCount": 1, "ThreadsPerCore": 2 },
+            "CapacityReservationSpecification": { "CapacityReservationPreference": "open" },
+            "HibernationOptions": { "Configured": false },
+            "EnclaveOptions": { "Enabled": false },
+            "UsageOperation": if windows { "RunInstances:0002" } else { "RunInstances" },
+            "UsageOperationUpdateTime": date_time(node.launched),
+            "PrivateDnsNameOptions": {
+                "HostnameType": "ip-name",
+                "EnableResourceNameDnsARecord": false,
+                "EnableResourceNameDnsAAAARecord": false,
+            },
+            "MaintenanceOptions": { "AutoRecovery": "default" },
+        });
+        if let (Value::Object(instance), Value::Object(always)) = (&mut instance, always) {
+            instance.extend(always);
+        }
+        for (name, value) in node.launch.iter().filter(|(name, _)| *name != "ProfileName") {
+            match (&mut instance[name], value) {
+                (Value::Object(members), Value::Object(told)) => members.extend(told.clone()),
+                (member, told) => *member = told.clone(),
+            }
+        }
+        instance
     }
-}
 
-impl Call<'_> {
-    /// The profile of all instances that have one.
-    pub(super) fn profile(&self) -> Value {
+    /// The account's profile, unless the instance was launched with another.
+    pub(super) fn profile(&self, node: &Node) -> Value {
         let account = &self.place.account;
+        let name = node.launch.get("ProfileName").and_then(Value::as_str).unwrap_or("AmazonSSMManagedInstanceCore");
         json!({
-            "Arn": format!("arn:aws:iam::{account}:instance-profile/AmazonSSMManagedInstanceCore"),
+            "Arn": format!("arn:aws:iam::{account}:instance-profile/{name}"),
             "Id": format!("AIPA{}", Dice::new(self.place.seed, &["profile", account]).hex(16).to_uppercase()),
         })
     }
 }
 
 fn known(filter: &str) -> bool {
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 20] = [
         "tag-key",
         "tag-value",
         "instance-id",
@@ -162,11 +222,10 @@ fn known(filter: &str) -> bool {
         "reservation-id",
         "owner-id",
         "iam-instance-profile.arn",
+        "key-name",
+        "client-token",
+        "instance.group-id",
+        "metadata-options.instance-metadata-tags",
     ];
     filter.starts_with("tag:") || NAMES.contains(&filter)
-}
-
-/// ISO-8601 with milliseconds (S 2.6).
-fn date_time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

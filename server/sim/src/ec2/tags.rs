@@ -1,12 +1,27 @@
-//! Tags of instances (S 12.6–12.8).
+//! Tags of instances, images, volumes, snapshots and networks (S 12.6–12.8).
 
 use super::{Answer, Call, admits, bad_filter, strings};
 use crate::error::AwsError;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Tags per resource, resources per call (S 12.6).
-const TAGS: usize = 50;
+pub(super) const TAGS: usize = 50;
 const RESOURCES: usize = 1000;
+/// How ids of a type of resource begin, its name, and the error for an unknown one.
+const KINDS: [(&str, &str, &str); 11] = [
+    ("i-", "instance", "InvalidInstanceID.NotFound"),
+    ("ami-", "image", "InvalidAMIID.NotFound"),
+    ("vol-", "volume", "InvalidVolume.NotFound"),
+    ("snap-", "snapshot", "InvalidSnapshot.NotFound"),
+    ("subnet-", "subnet", "InvalidSubnetID.NotFound"),
+    ("rtb-", "route-table", "InvalidRouteTableID.NotFound"),
+    ("sg-", "security-group", "InvalidGroup.NotFound"),
+    ("vpce-", "vpc-endpoint", "InvalidVpcEndpointId.NotFound"),
+    ("vpc-", "vpc", "InvalidVpcID.NotFound"),
+    ("igw-", "internet-gateway", "InvalidInternetGatewayID.NotFound"),
+    ("nat-", "natgateway", "NatGatewayNotFound"),
+];
 
 impl Call<'_> {
     pub(super) fn describe_tags(&self) -> Answer {
@@ -16,18 +31,20 @@ impl Call<'_> {
             return Err(bad_filter(name));
         }
         let mut rows = Vec::new();
-        for node in self.place.nodes.values().filter(|node| !node.hybrid) {
-            for (key, value) in &node.tags {
+        let instances = self.place.instances().map(|node| (&node.id, &node.tags));
+        for (id, tags) in instances.chain(&self.place.ec2_tags) {
+            let kind = KINDS.iter().find(|(prefix, ..)| id.starts_with(prefix)).map_or("", |(_, kind, _)| kind);
+            for (key, value) in tags {
                 let admitted = filters.iter().all(|(name, values)| match *name {
                     "key" => admits(values, key),
                     "value" => admits(values, value),
-                    "resource-id" => admits(values, &node.id),
-                    "resource-type" => admits(values, "instance"),
+                    "resource-id" => admits(values, id),
+                    "resource-type" => admits(values, kind),
                     _ => *name == format!("tag:{key}") && admits(values, value),
                 });
                 if admitted {
-                    let row = json!({ "Key": key, "ResourceId": node.id, "ResourceType": "instance", "Value": value });
-                    rows.push((format!("{}\n{key}", node.id), row));
+                    let row = json!({ "Key": key, "ResourceId": id, "ResourceType": kind, "Value": value });
+                    rows.push((format!("{id}\n{key}"), row));
                 }
             }
         }
@@ -45,7 +62,13 @@ impl Call<'_> {
         for (key, value) in &tags {
             check(key, value.unwrap_or_default())?;
         }
-        for node in resources.iter().filter_map(|id| self.place.nodes.get(id)) {
+        for id in &resources {
+            let held = self.tags_mut(id);
+            if held.len() + tags.iter().filter(|(key, _)| !held.contains_key(*key)).count() > TAGS {
+                let text = format!("More than {TAGS} tags specified for resource '{id}'");
+                return Err(AwsError::new("TagLimitExceeded", text));
+            }
+            let Some(node) = self.place.nodes.get(id) else { continue };
             if let Some((key, _)) = tags.iter().find(|(key, _)| node.metadata_tags && !fits_metadata(key)) {
                 let text = format!(
                     "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and \
@@ -53,16 +76,10 @@ impl Call<'_> {
                 );
                 return Err(AwsError::new("InvalidParameterValue", text));
             }
-            let new = tags.iter().filter(|(key, _)| !node.tags.contains_key(*key)).count();
-            if node.tags.len() + new > TAGS {
-                let text = format!("More than {TAGS} tags specified for resource '{}'", node.id);
-                return Err(AwsError::new("TagLimitExceeded", text));
-            }
         }
         for id in resources {
-            if let Some(node) = self.place.nodes.get_mut(&id) {
-                node.tags.extend(tags.iter().map(|(k, v)| ((*k).to_owned(), v.unwrap_or_default().to_owned())));
-            }
+            let held = self.tags_mut(&id);
+            held.extend(tags.iter().map(|(k, v)| ((*k).to_owned(), v.unwrap_or_default().to_owned())));
         }
         Ok(json!({}))
     }
@@ -72,13 +89,12 @@ impl Call<'_> {
         let resources = self.resources()?;
         let tags = tags(&self.request["Tags"]);
         for id in resources {
-            if let Some(node) = self.place.nodes.get_mut(&id) {
-                node.tags.retain(|key, value| {
-                    let named = tags.iter().any(|(k, v)| k == key && v.is_none_or(|v| v == value));
-                    !(named || tags.is_empty()) || key.starts_with("aws:")
-                });
-            }
+            self.tags_mut(&id).retain(|key, value| {
+                let named = tags.iter().any(|(k, v)| k == key && v.is_none_or(|v| v == value));
+                !(named || tags.is_empty()) || key.starts_with("aws:")
+            });
         }
+        self.place.ec2_tags.retain(|_, tags| !tags.is_empty());
         Ok(json!({}))
     }
 
@@ -91,27 +107,61 @@ impl Call<'_> {
             let text = format!("More than {RESOURCES} resources in one request");
             return Err(AwsError::new("InvalidParameterValue", text));
         }
-        if let Some(id) =
-            ids.iter().find(|id| !id.starts_with("i-") || id.parse::<patchplane_rules::InstanceId>().is_err())
-        {
-            return Err(AwsError::new("InvalidID", format!("The ID '{id}' is not valid")));
+        let known = |id: &str| {
+            let (prefix, _, code) = KINDS.into_iter().find(|(prefix, ..)| id.starts_with(prefix))?;
+            super::well_formed(prefix, id).ok()?;
+            Some((self.exists(prefix, id), code))
+        };
+        let mut unknown = Vec::new();
+        for id in &ids {
+            match known(id) {
+                None => return Err(AwsError::new("InvalidID", format!("The ID '{id}' is not valid"))),
+                Some((true, _)) => {}
+                Some((false, "InvalidInstanceID.NotFound")) => unknown.push(*id),
+                Some((false, code)) => return Err(AwsError::new(code, format!("The ID '{id}' does not exist"))),
+            }
         }
-        let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.place.nodes.contains_key(*id)).collect();
         if unknown.is_empty() {
             Ok(ids.into_iter().map(str::to_owned).collect())
         } else {
             Err(Self::not_found(&unknown))
         }
     }
+
+    /// Any well-formed AMI is taken to be the account's own.
+    fn exists(&self, prefix: &str, id: &str) -> bool {
+        let place = &self.place;
+        let holds = |rows: Vec<Value>, member: &str| rows.iter().any(|row| row[member] == id);
+        match prefix {
+            "i-" => place.nodes.contains_key(id),
+            "ami-" => true,
+            "vol-" => place.instances().any(|node| node.volumes.iter().any(|volume| volume.id == id)),
+            "snap-" => place.snapshots.iter().any(|snapshot| snapshot.id == id),
+            "subnet-" => holds(place.subnets(), "SubnetId"),
+            "rtb-" => holds(place.route_tables(), "RouteTableId"),
+            "sg-" => holds(place.security_groups(), "GroupId"),
+            "vpce-" => holds(place.vpc_endpoints(), "VpcEndpointId"),
+            "vpc-" => holds(place.vpcs(), "VpcId"),
+            "igw-" => holds(place.internet_gateways(), "InternetGatewayId"),
+            _ => holds(place.nat_gateways(), "NatGatewayId"),
+        }
+    }
+
+    fn tags_mut(&mut self, id: &str) -> &mut BTreeMap<String, String> {
+        match self.place.nodes.get_mut(id) {
+            Some(node) => &mut node.tags,
+            None => self.place.ec2_tags.entry(id.to_owned()).or_default(),
+        }
+    }
 }
 
 /// Key, and value if one is given.
-fn tags(value: &Value) -> Vec<(&str, Option<&str>)> {
+pub(super) fn tags(value: &Value) -> Vec<(&str, Option<&str>)> {
     let tags = value.as_array().map_or(&[][..], Vec::as_slice);
     tags.iter().filter_map(|tag| Some((tag["Key"].as_str()?, tag["Value"].as_str()))).collect()
 }
 
-fn check(key: &str, value: &str) -> Result<(), AwsError> {
+pub(super) fn check(key: &str, value: &str) -> Result<(), AwsError> {
     let wrong = if key.is_empty() || key.chars().count() > 128 {
         "Tag keys must be between 1 and 128 characters in length"
     } else if value.chars().count() > 256 {

@@ -5,6 +5,7 @@ use crate::{
     association::{Association, AssociationRun},
     clock::later,
     command::{Command, Invocation},
+    documents,
     error::AwsError,
 };
 use jiff::Timestamp;
@@ -14,22 +15,29 @@ use std::collections::BTreeMap;
 impl Call<'_> {
     pub(super) fn describe_association(&self) -> Answer {
         let association = self.association()?;
+        Ok(json!({ "AssociationDescription": self.described(association) }))
+    }
+
+    /// An AssociationDescription.
+    pub(super) fn described(&self, association: &Association) -> Value {
         let mut description = self.association_json(association);
         description["Date"] = epoch(association.created);
-        description["LastUpdateAssociationDate"] = epoch(association.created);
-        for member in ["Parameters", "MaxConcurrency", "MaxErrors", "ApplyOnlyAtCronInterval"] {
-            if let Some(value) = association.members.get(member) {
-                description[member] = value.clone();
-            }
+        description["LastUpdateAssociationDate"] = epoch(association.updated);
+        description["ApplyOnlyAtCronInterval"] = false.into();
+        for (member, value) in &association.members {
+            description[member] = value.clone();
+        }
+        if association.members.contains_key("InstanceId") {
+            description["Status"] = associated(association);
         }
         let mut runs = association.runs(self.place);
         if let Some((run, _)) = runs.find(|(_, command)| command.status().0 == "Success") {
             description["LastSuccessfulExecutionDate"] = epoch(run.created);
         }
-        Ok(json!({ "AssociationDescription": description }))
+        description
     }
 
-    /// By instance only associations of an older kind are found (S 11.2.7), of which there are none here.
+    /// By instance only associations of an older kind are found, those made for one instance (S 11.2.7).
     pub(super) fn list_associations(&self) -> Answer {
         let filters = self.request["AssociationFilterList"].as_array().map_or(&[][..], Vec::as_slice);
         let text = |filter: &Value, member: &str| filter[member].as_str().unwrap_or_default().to_owned();
@@ -40,7 +48,7 @@ impl Call<'_> {
                 value.parse().is_ok_and(|value| last.is_some_and(|(run, _)| test(run.created, value)))
             };
             filters.iter().all(|(key, value)| match key.as_str() {
-                "Name" | "AssociationName" => association.text(key) == value,
+                "Name" | "AssociationName" | "InstanceId" => association.text(key) == value,
                 "AssociationId" => association.id == *value,
                 "AssociationStatusName" => last.map_or("Pending", |(_, command)| status(command.status().0)) == value,
                 "LastExecutedBefore" => ran(|at, limit| at <= limit, value),
@@ -82,7 +90,7 @@ impl Call<'_> {
             let (state, details) = command.status();
             let row = json!({
                 "AssociationId": association.id,
-                "AssociationVersion": "1",
+                "AssociationVersion": association.version.to_string(),
                 "ExecutionId": run.id,
                 "Status": status(state),
                 "DetailedStatus": details,
@@ -114,7 +122,7 @@ impl Call<'_> {
         let rows = command.invocations.iter().filter(admitted).map(|invocation| {
             let row = json!({
                 "AssociationId": association.id,
-                "AssociationVersion": "1",
+                "AssociationVersion": association.version.to_string(),
                 "ExecutionId": run.id,
                 "ResourceId": invocation.instance_id,
                 "ResourceType": "ManagedInstance",
@@ -128,13 +136,14 @@ impl Call<'_> {
         self.page("AssociationExecutionTargets", rows.collect(), 50)
     }
 
-    /// Without the document's content, which is AWS's.
+    /// With an outline of the document.
     pub(super) fn describe_effective_instance_associations(&self) -> Answer {
         let row = |association: &Association| {
             json!({
                 "AssociationId": association.id,
                 "InstanceId": self.text("InstanceId"),
-                "AssociationVersion": "1",
+                "Content": documents::find(association.text("Name")).map(|document| document.content().to_string()),
+                "AssociationVersion": association.version.to_string(),
             })
         };
         let rows = self.associations_of_instance()?.into_iter();
@@ -151,13 +160,16 @@ impl Call<'_> {
                 "AssociationName": association.text("AssociationName"),
                 "Name": association.text("Name"),
                 "DocumentVersion": "1",
-                "AssociationVersion": "1",
+                "AssociationVersion": association.version.to_string(),
                 "InstanceId": instance,
                 "Status": state,
                 "DetailedStatus": details,
             });
             if let Some((at, invocation)) = ran {
                 row["ExecutionDate"] = epoch(invocation.started.unwrap_or(at));
+                let (good, bad) = if invocation.status == "Success" { (1, 0) } else { (0, 1) };
+                row["ExecutionSummary"] =
+                    format!("1 out of 1 plugin processed, {good} success, {bad} failed, 0 timedout").into();
             }
             row
         };
@@ -166,10 +178,12 @@ impl Call<'_> {
         self.page("InstanceAssociationStatusInfos", rows, 50)
     }
 
-    fn association(&self) -> Result<&Association, AwsError> {
-        let id = self.text("AssociationId");
-        let text = "The specified association does not exist.";
-        self.place.association(id).ok_or_else(|| AwsError::new("AssociationDoesNotExist", text))
+    /// By its id, or by document and instance.
+    pub(super) fn association(&self) -> Result<&Association, AwsError> {
+        let (id, name, instance) = (self.text("AssociationId"), self.text("Name"), self.text("InstanceId"));
+        let legacy = || self.place.associations.iter().find(|association| association.is_legacy(name, instance));
+        let found = if id.is_empty() { legacy() } else { self.place.association(id) };
+        found.ok_or_else(super::association_changes::no_such_association)
     }
 
     fn associations_of_instance(&self) -> Result<Vec<&Association>, AwsError> {
@@ -185,15 +199,17 @@ impl Call<'_> {
     fn association_json(&self, association: &Association) -> Value {
         let mut json = json!({
             "AssociationId": association.id,
-            "AssociationVersion": "1",
+            "AssociationVersion": association.version.to_string(),
             "DocumentVersion": "$DEFAULT",
             "Name": association.text("Name"),
             "AssociationName": association.text("AssociationName"),
             "Targets": association.targets(),
             "Overview": { "Status": "Pending", "DetailedStatus": "Associated" },
         });
-        if let Some(schedule) = association.members.get("ScheduleExpression") {
-            json["ScheduleExpression"] = schedule.clone();
+        for member in ["ScheduleExpression", "InstanceId"] {
+            if let Some(value) = association.members.get(member) {
+                json[member] = value.clone();
+            }
         }
         if let Some((run, command)) = association.runs(self.place).next() {
             let (state, details) = command.status();
@@ -206,6 +222,15 @@ impl Call<'_> {
         }
         json
     }
+}
+
+/// An AssociationStatus, of associations for one instance.
+pub(super) fn associated(association: &Association) -> Value {
+    json!({
+        "Date": epoch(association.updated),
+        "Name": "Associated",
+        "Message": format!("Associated with {}", association.text("Name")),
+    })
 }
 
 /// Run Command's statuses as State Manager says them (which of its own it uses otherwise is unverified).

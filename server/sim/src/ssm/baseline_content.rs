@@ -28,7 +28,7 @@ pub(super) const MEMBERS: [&str; 12] = [
 
 /// Takes the content from a request that the model admits. Name and description are the content's, the rest of the
 /// summary is given.
-pub(super) fn read(content: &Value, summary: BaselineSummary) -> Result<Baseline, AwsError> {
+pub(crate) fn read(content: &Value, summary: BaselineSummary) -> Result<Baseline, AwsError> {
     let system = summary.operating_system.as_str();
     let owned = |member: &str| strings(&content[member]).into_iter().map(str::to_owned).collect::<Vec<_>>();
     let text = |member: &str, default: &str| content[member].as_str().unwrap_or(default).to_owned();

@@ -4,7 +4,7 @@ use super::{Answer, Call, epoch, strings};
 use crate::{
     command::{Command, Invocation, Origin, Phase},
     error::AwsError,
-    output::{self, STEPS},
+    output,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -50,18 +50,19 @@ impl Call<'_> {
         self.page("CommandInvocations", rows, 50)
     }
 
-    /// About one step; it must be named, since the document has three (S 6.3.1).
+    /// About one step; it must be named if the document has several (S 6.3.1).
     pub(super) fn get_command_invocation(&self) -> Answer {
         let id = self.text("CommandId");
         self.known_command(Some(id))?;
         let visible = self.place.visible_commands(self.now).find(|command| command.id == id);
         let found = visible.and_then(|command| Some((command, command.invocation(self.text("InstanceId"))?)));
         let (command, invocation) = found.ok_or_else(|| AwsError::bare("InvocationDoesNotExist"))?;
-        let step = self.text("PluginName");
-        if !STEPS.contains(&step) {
-            return Err(AwsError::bare("InvalidPluginName"));
-        }
-        let plugin = Plugin::of(step, invocation);
+        let step = match (self.text("PluginName"), command.steps()) {
+            ("", [(only, _)]) => *only,
+            (named, steps) if steps.iter().any(|(step, _)| *step == named) => named,
+            _ => return Err(AwsError::bare("InvalidPluginName")),
+        };
+        let plugin = Plugin::of(step, command, invocation);
         let (stdout, stderr) = output::of_invocation(&plugin.stdout, &plugin.stderr);
         let elapsed = plugin.started.zip(plugin.ended).map(|(start, end)| duration(end.duration_since(start)));
         let status = if plugin.step_is_own { invocation.status } else { plugin.status };
@@ -165,7 +166,8 @@ pub(super) fn command_json(command: &Command) -> Value {
 }
 
 fn invocation_json(command: &Command, invocation: &Invocation, details: bool) -> Value {
-    let plugins = STEPS.iter().filter(|_| details).map(|step| Plugin::of(step, invocation).json(step));
+    let steps = command.steps().iter().filter(|_| details);
+    let plugins = steps.map(|(step, _)| Plugin::of(step, command, invocation).json(step));
     json!({
         "CommandId": command.id,
         "InstanceId": invocation.instance_id,
@@ -199,8 +201,8 @@ struct Plugin {
 }
 
 impl Plugin {
-    fn of(step: &str, invocation: &Invocation) -> Self {
-        let position = |step: &str| STEPS.iter().position(|s| *s == step);
+    fn of(step: &str, command: &Command, invocation: &Invocation) -> Self {
+        let position = |step: &str| command.steps().iter().position(|(s, _)| *s == step);
         if step == invocation.own_step {
             let (status, details) = match (invocation.status, invocation.details) {
                 ("Delayed", _) => ("Pending", "Pending"),
@@ -227,7 +229,7 @@ impl Plugin {
                 code: 0,
                 started: Some(at),
                 ended: Some(at),
-                stdout: output::skipped(step, invocation.own_step),
+                stdout: if command.run.patches { output::skipped(step, invocation.own_step) } else { String::new() },
                 stderr: String::new(),
             },
             None => {

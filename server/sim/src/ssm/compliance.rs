@@ -1,14 +1,18 @@
-//! Compliance as the nodes' reports make it (S 8.3). Only type Patch has items here.
+//! Compliance: what the nodes' reports make of it, and what PutComplianceItems says (S 8.3).
 
 use super::{Answer, Call, epoch, strings};
 use crate::{
+    account::{Place, PutItems},
     clock::later,
+    command::RunParameters,
     error::AwsError,
     node::{Node, Report, ReportRow},
 };
 use patchplane_rules::{PatchState, is_non_compliant, level_rank};
 use serde_json::{Value, json};
 
+/// Types of items a node may have besides AWS's (S 8.3.8).
+const MOST_TYPES: usize = 10;
 const SEVERITIES: [&str; 6] = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNSPECIFIED"];
 
 impl Call<'_> {
@@ -23,44 +27,92 @@ impl Call<'_> {
         };
         let filters = self.compliance_filters()?;
         let node = self.place.nodes.get(id).filter(|node| node.managed);
-        let rows = node.and_then(|node| self.shown_report(node).map(|report| (node, report)));
-        let items = rows
-            .into_iter()
-            .flat_map(|(node, report)| report.rows.iter().map(move |row| (row.kb_id.clone(), item(node, report, row))));
+        let kinds = node.map(|node| self.compliance_of(node)).unwrap_or_default();
+        let items = kinds.into_iter().flat_map(|kind| kind.items);
         let admitted = |item: &Value| filters.iter().all(|filter| filter.admits(item));
-        self.page("ComplianceItems", items.filter(|(_, item)| admitted(item)).collect(), 50)
+        let items = items.filter(admitted).map(|item| (format!("{}/{}", item["ComplianceType"], item["Id"]), item));
+        self.page("ComplianceItems", items.collect(), 50)
     }
 
-    /// A row for each node with a report (S 8.3.3).
+    /// A row for each node and type with a report (S 8.3.3).
     pub(super) fn list_resource_compliance_summaries(&self) -> Answer {
         let filters = self.compliance_filters()?;
-        let rows = self.place.nodes.values().filter(|node| node.managed);
-        let rows = rows.filter_map(|node| {
-            let summary = summary(node, self.shown_report(node)?);
-            filters.iter().all(|filter| filter.admits(&summary)).then_some((node.id.clone(), shown(summary)))
-        });
+        let rows = self.summaries().into_iter().filter(|summary| filters.iter().all(|filter| filter.admits(summary)));
+        let rows = rows.map(|row| (format!("{}/{}", row["ResourceId"], row["ComplianceType"]), shown(row)));
         self.page("ResourceComplianceSummaryItems", rows.collect(), 50)
     }
 
-    /// Counts nodes, by their overall severity (S 8.3.4–5).
+    /// Counts nodes of each type, by their overall severity (S 8.3.4–5).
     pub(super) fn list_compliance_summaries(&self) -> Answer {
         let filters = self.compliance_filters()?;
-        let nodes = self.place.nodes.values().filter(|node| node.managed);
-        let summaries: Vec<Value> = nodes
-            .filter_map(|node| Some(summary(node, self.shown_report(node)?)))
-            .filter(|summary| filters.iter().all(|filter| filter.admits(summary)))
-            .collect();
-        let severities = |status: &str| -> Vec<&str> {
-            let of_status = summaries.iter().filter(|summary| summary["Status"] == status);
+        let mut summaries = self.summaries();
+        summaries.retain(|summary| filters.iter().all(|filter| filter.admits(summary)));
+        let mut kinds: Vec<&str> = summaries.iter().filter_map(|summary| summary["ComplianceType"].as_str()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let severities = |kind: &str, status: &str| -> Vec<&str> {
+            let of_status = summaries.iter().filter(|s| s["ComplianceType"] == kind && s["Status"] == status);
             of_status.filter_map(|summary| summary["OverallSeverity"].as_str()).collect()
         };
-        let row = json!({
-            "ComplianceType": "Patch",
-            "CompliantSummary": tally("CompliantCount", &severities("COMPLIANT")),
-            "NonCompliantSummary": tally("NonCompliantCount", &severities("NON_COMPLIANT")),
+        let rows = kinds.into_iter().map(|kind| {
+            let row = json!({
+                "ComplianceType": kind,
+                "CompliantSummary": tally("CompliantCount", &severities(kind, "COMPLIANT")),
+                "NonCompliantSummary": tally("NonCompliantCount", &severities(kind, "NON_COMPLIANT")),
+            });
+            (kind.to_owned(), row)
         });
-        let rows = if summaries.is_empty() { Vec::new() } else { vec![("Patch".to_owned(), row)] };
-        self.page("ComplianceSummaryItems", rows, 50)
+        self.page("ComplianceSummaryItems", rows.collect(), 50)
+    }
+
+    /// Replaces the items of a type, or with UploadType PARTIAL those of the same ids (S 8.3.8).
+    pub(super) fn put_compliance_items(&mut self) -> Answer {
+        if self.text("ResourceType") != "ManagedInstance" {
+            return Err(AwsError::bare("InvalidResourceType"));
+        }
+        let id = self.text("ResourceId");
+        if !self.place.nodes.get(id).is_some_and(|node| node.managed) {
+            return Err(AwsError::bare("InvalidResourceId"));
+        }
+        let key = (id.to_owned(), self.text("ComplianceType").to_owned());
+        let types = self.place.compliance.keys().filter(|(node, kind)| node == id && *kind != key.1).count();
+        if types >= MOST_TYPES {
+            let text = format!("A resource can have at most {MOST_TYPES} compliance types.");
+            return Err(AwsError::new("ComplianceTypeCountLimitExceededException", text));
+        }
+        let mut items: Vec<Value> = self.request["Items"].as_array().cloned().unwrap_or_default();
+        let put = self.place.compliance.entry(key).or_default();
+        if self.request["UploadType"] == "PARTIAL" {
+            let mut kept = std::mem::take(&mut put.items);
+            kept.retain(|before| !items.iter().any(|item| item["Id"] == before["Id"]));
+            kept.append(&mut items);
+            items = kept;
+        }
+        *put = PutItems { execution: self.request["ExecutionSummary"].clone(), items };
+        Ok(json!({}))
+    }
+
+    /// The items of a node, by type.
+    fn compliance_of(&self, node: &Node) -> Vec<Kind> {
+        let patch = self.shown_report(node).map(|report| Kind {
+            name: "Patch".to_owned(),
+            execution: execution(report),
+            items: report.rows.iter().map(|row| item(node, report, row)).collect(),
+            report: json!({ "PatchGroup": report.patch_group, "PatchBaselineId": report.baseline_id }),
+        });
+        let of_node = self.place.compliance.iter().filter(|((id, _), _)| *id == node.id);
+        let put = of_node.map(|((_, name), put)| Kind {
+            name: name.clone(),
+            execution: put.execution.clone(),
+            items: put.items.iter().map(|item| put_item(node, name, &put.execution, item)).collect(),
+            report: json!({}),
+        });
+        patch.into_iter().chain(put).collect()
+    }
+
+    fn summaries(&self) -> Vec<Value> {
+        let nodes = self.place.nodes.values().filter(|node| node.managed);
+        nodes.flat_map(|node| self.compliance_of(node).into_iter().map(move |kind| kind.summary(node))).collect()
     }
 
     /// The report that compliance shows by now.
@@ -114,32 +166,82 @@ fn execution(report: &Report) -> Value {
     json!({ "ExecutionTime": epoch(report.ended), "ExecutionId": report.command_id, "ExecutionType": kind })
 }
 
-/// A ResourceComplianceSummaryItem, with what filters may ask for besides.
-fn summary(node: &Node, report: &Report) -> Value {
-    let of = |wanted: &str| -> Vec<&str> {
-        let rows = report.rows.iter().filter(|row| status(report, row) == wanted);
-        rows.map(|row| row.compliance_level.as_str()).collect()
-    };
-    let (good, bad) = (of("COMPLIANT"), of("NON_COMPLIANT"));
-    // The rule is unverified (S 8.3.5).
-    let worst = bad.iter().copied().max_by_key(|level| level_rank(level)).unwrap_or("UNSPECIFIED");
+/// What is known of a node under one type.
+struct Kind {
+    name: String,
+    execution: Value,
+    items: Vec<Value>,
+    /// What filters may ask for besides.
+    report: Value,
+}
+
+impl Kind {
+    /// A ResourceComplianceSummaryItem, with what filters may ask for besides.
+    fn summary(self, node: &Node) -> Value {
+        let of = |wanted: &str| -> Vec<&str> {
+            let items = self.items.iter().filter(|item| item["Status"] == wanted);
+            items.filter_map(|item| item["Severity"].as_str()).collect()
+        };
+        let (good, bad) = (of("COMPLIANT"), of("NON_COMPLIANT"));
+        // The rule is unverified (S 8.3.5).
+        let worst = bad.iter().copied().max_by_key(|level| level_rank(level)).unwrap_or("UNSPECIFIED");
+        json!({
+            "ComplianceType": self.name,
+            "ResourceType": "ManagedInstance",
+            "ResourceId": node.id,
+            "Status": if bad.is_empty() { "COMPLIANT" } else { "NON_COMPLIANT" },
+            "OverallSeverity": worst,
+            "ExecutionSummary": self.execution,
+            "CompliantSummary": tally("CompliantCount", &good),
+            "NonCompliantSummary": tally("NonCompliantCount", &bad),
+            "Details": {
+                "InstanceId": node.id,
+                "PatchGroup": self.report["PatchGroup"],
+                "PatchBaselineId": self.report["PatchBaselineId"],
+                "AWS:InstanceInformation.PlatformType": node.platform.platform_type(),
+                "AWS:InstanceInformation.PlatformName": node.platform.platform_name(),
+            },
+        })
+    }
+}
+
+/// A ComplianceItem that others put.
+fn put_item(node: &Node, kind: &str, execution: &Value, item: &Value) -> Value {
     json!({
-        "ComplianceType": "Patch",
+        "ComplianceType": kind,
         "ResourceType": "ManagedInstance",
         "ResourceId": node.id,
-        "Status": if bad.is_empty() { "COMPLIANT" } else { "NON_COMPLIANT" },
-        "OverallSeverity": worst,
-        "ExecutionSummary": execution(report),
-        "CompliantSummary": tally("CompliantCount", &good),
-        "NonCompliantSummary": tally("NonCompliantCount", &bad),
-        "Details": {
-            "InstanceId": node.id,
-            "PatchGroup": report.patch_group,
-            "PatchBaselineId": report.baseline_id,
-            "AWS:InstanceInformation.PlatformType": node.platform.platform_type(),
-            "AWS:InstanceInformation.PlatformName": node.platform.platform_name(),
-        },
+        "Id": item["Id"].as_str().unwrap_or_default(),
+        "Title": item["Title"].as_str().unwrap_or_default(),
+        "Status": item["Status"],
+        "Severity": item["Severity"],
+        "ExecutionSummary": execution,
+        "Details": if item["Details"].is_object() { item["Details"].clone() } else { json!({}) },
     })
+}
+
+impl Place {
+    /// What AWS-RunPatchBaselineAssociation leaves: an item for its association, and no details of patches (S 7.3.2).
+    pub(crate) fn put_association_compliance(&mut self, node_id: &str, run: &RunParameters, report: &Report) {
+        let id = run.text("AssociationId");
+        let title = self.association(id).map_or("", |association| association.text("AssociationName")).to_owned();
+        let missing = report.rows.iter().any(|row| is_non_compliant(&row.state));
+        let item = json!({
+            "Id": id,
+            "Title": title,
+            "Severity": "UNSPECIFIED",
+            "Status": if missing { "NON_COMPLIANT" } else { "COMPLIANT" },
+            "Details": {
+                "DocumentName": run.document,
+                "DocumentVersion": "1",
+                "PatchBaselineId": report.baseline_id,
+            },
+        });
+        let put = self.compliance.entry((node_id.to_owned(), "Association".to_owned())).or_default();
+        put.items.retain(|before| before["Id"] != id);
+        put.items.push(item);
+        put.execution = execution(report);
+    }
 }
 
 fn shown(mut summary: Value) -> Value {

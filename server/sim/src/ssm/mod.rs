@@ -1,12 +1,16 @@
 //! Systems Manager's operations behind the JSON protocol: a validated request in, an answer or an error out.
 
+mod association_changes;
 mod associations;
+mod automations;
 mod available_patches;
 mod baseline_changes;
-mod baseline_content;
+pub(crate) mod baseline_content;
 mod baselines;
 mod commands;
 mod compliance;
+mod documents;
+mod inventory;
 mod maintenance_windows;
 mod nodes;
 mod patch_groups;
@@ -60,6 +64,16 @@ pub(crate) const MUTATING: &[&str] = &[
     "UpdateMaintenanceWindowTask",
     "DeregisterTaskFromMaintenanceWindow",
     "CancelMaintenanceWindowExecution",
+    "CreateAssociation",
+    "UpdateAssociation",
+    "DeleteAssociation",
+    "StartAssociationsOnce",
+    "StartAutomationExecution",
+    "StopAutomationExecution",
+    "PutComplianceItems",
+    "UpdateServiceSetting",
+    "ResetServiceSetting",
+    "DeregisterManagedInstance",
 ];
 
 /// Carries out one operation. `None`: this account does not know it.
@@ -127,6 +141,26 @@ pub(crate) fn answer(mut call: Call<'_>) -> Option<Answer> {
         }
         "GetMaintenanceWindowExecutionTaskInvocation" => call.get_maintenance_window_execution_task_invocation(),
         "CancelMaintenanceWindowExecution" => call.cancel_maintenance_window_execution(),
+        "DescribeInstanceProperties" => call.describe_instance_properties(),
+        "DeregisterManagedInstance" => call.deregister_managed_instance(),
+        "GetConnectionStatus" => call.get_connection_status(),
+        "GetDeployablePatchSnapshotForInstance" => call.get_deployable_patch_snapshot_for_instance(),
+        "DescribeDocument" => call.describe_document(),
+        "GetDocument" => call.get_document(),
+        "GetInventory" => call.get_inventory(),
+        "ListInventoryEntries" => call.list_inventory_entries(),
+        "UpdateServiceSetting" => call.update_service_setting(),
+        "ResetServiceSetting" => call.reset_service_setting(),
+        "PutComplianceItems" => call.put_compliance_items(),
+        "CreateAssociation" => call.create_association(),
+        "UpdateAssociation" => call.update_association(),
+        "DeleteAssociation" => call.delete_association(),
+        "StartAssociationsOnce" => call.start_associations_once(),
+        "StartAutomationExecution" => call.start_automation_execution(),
+        "StopAutomationExecution" => call.stop_automation_execution(),
+        "GetAutomationExecution" => call.get_automation_execution(),
+        "DescribeAutomationExecutions" => call.describe_automation_executions(),
+        "DescribeAutomationStepExecutions" => call.describe_automation_step_executions(),
         _ => return None,
     })
 }
@@ -174,7 +208,7 @@ impl<'a> Call<'a> {
 }
 
 /// The strings of a list.
-fn strings(value: &Value) -> Vec<&str> {
+pub(crate) fn strings(value: &Value) -> Vec<&str> {
     value.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str).collect()
 }
 

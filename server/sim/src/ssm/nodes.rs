@@ -30,11 +30,101 @@ impl Call<'_> {
             check(key, values)?;
         }
         let admitted = |node: &&Node| {
-            node.managed && node.running && filters.iter().all(|(key, values)| matches(node, key, values, self.now))
+            node.managed && node.running() && filters.iter().all(|(key, values)| matches(node, key, values, self.now))
         };
         let rows = self.place.nodes.values().filter(admitted);
         let rows = rows.map(|node| (node.id.clone(), information(node, &self.place.region, self.now))).collect();
         self.page("InstanceInformationList", rows, 10)
+    }
+
+    /// Stopped nodes, too, with what EC2 says of them (S 10.1.11).
+    pub(super) fn describe_instance_properties(&self) -> Answer {
+        let filters = self.request["FiltersWithOperator"].as_array().map_or(&[][..], Vec::as_slice);
+        let legacy = self.request["InstancePropertyFilterList"].as_array().map_or(&[][..], Vec::as_slice);
+        if !filters.is_empty() && !legacy.is_empty() {
+            let text = "FiltersWithOperator and InstancePropertyFilterList cannot be used together";
+            return Err(AwsError::validation(text));
+        }
+        let with_operator =
+            filters.iter().map(|f| (&f["Key"], &f["Values"], f["Operator"].as_str().unwrap_or("Equal")));
+        let filters = with_operator.chain(legacy.iter().map(|f| (&f["key"], &f["valueSet"], "Equal")));
+        let mut read = Vec::new();
+        for (key, values, operator) in filters {
+            let (key, values) = (key.as_str().unwrap_or_default(), strings(values));
+            if key != "DocumentName" {
+                check(key, &values).map_err(|error| match error.code.as_str() {
+                    "InvalidInstanceInformationFilterValue" => {
+                        AwsError::new("InvalidInstancePropertyFilterValue", error.message)
+                    }
+                    _ => error,
+                })?;
+            }
+            read.push((key, values, operator));
+        }
+        let admitted = |node: &&Node| {
+            node.managed
+                && read.iter().all(|(key, values, operator)| match *operator {
+                    "NotEqual" => !matches(node, key, values, self.now),
+                    "BeginWith" => values.iter().any(|value| node.id.starts_with(value)),
+                    _ => matches(node, key, values, self.now),
+                })
+        };
+        let rows = self.place.nodes.values().filter(admitted).map(|node| {
+            let mut row = information(node, &self.place.region, self.now);
+            if !node.hybrid {
+                row["InstanceState"] = node.power.name().into();
+                row["InstanceType"] = node.launch.get("InstanceType").cloned().unwrap_or_else(|| "t3.medium".into());
+                row["Architecture"] = "x86_64".into();
+                row["LaunchTime"] = epoch(node.launched);
+                row["AvailabilityZone"] = format!("{}a", self.place.region).into();
+            }
+            if let Some(name) = node.tags.get("Name") {
+                row["Name"] = name.clone().into();
+            }
+            (node.id.clone(), row)
+        });
+        self.page("InstanceProperties", rows.collect(), 50)
+    }
+
+    /// For hybrid nodes only, by their ids' form (S 10.1.12).
+    pub(super) fn deregister_managed_instance(&mut self) -> Answer {
+        let id = self.text("InstanceId");
+        match self.place.nodes.remove(id) {
+            Some(_) => Ok(json!({})),
+            None => Err(AwsError::new("InvalidInstanceId", "")),
+        }
+    }
+
+    /// About Session Manager (S 10.1.13).
+    pub(super) fn get_connection_status(&self) -> Answer {
+        let id = self.text("Target");
+        let connected = self.place.nodes.get(id).is_some_and(Node::reachable);
+        Ok(json!({ "Target": id, "Status": if connected { "connected" } else { "notconnected" } }))
+    }
+
+    /// Meant for the node itself; here anybody may ask (S 4.8.6). The address leads nowhere.
+    pub(super) fn get_deployable_patch_snapshot_for_instance(&self) -> Answer {
+        let (id, snapshot) = (self.text("InstanceId"), self.text("SnapshotId"));
+        let node = self.place.nodes.get(id).filter(|node| node.managed);
+        let unknown = || AwsError::validation(format!("{id} is no managed node of this account"));
+        let node = node.ok_or_else(unknown)?;
+        if !node.platform.is_supported() {
+            return Err(AwsError::new("UnsupportedOperatingSystem", "The operating system is not supported."));
+        }
+        let (region, system) = (&self.place.region, node.platform.system());
+        let signed = self.now.strftime("%Y%m%dT%H%M%SZ");
+        let signature = Dice::new(self.place.seed, &["snapshot", id, snapshot]).hex(64);
+        let url = format!(
+            "https://patch-baseline-snapshot-{region}.s3.amazonaws.com/{}/{system}-{snapshot}?X-Amz-Algorithm=\
+             AWS4-HMAC-SHA256&X-Amz-Date={signed}&X-Amz-SignedHeaders=host&X-Amz-Expires=86400&X-Amz-Signature={signature}",
+            self.place.account
+        );
+        Ok(json!({
+            "InstanceId": id,
+            "SnapshotId": snapshot,
+            "Product": node.platform.product(),
+            "SnapshotDownloadUrl": url,
+        }))
     }
 }
 

@@ -93,6 +93,9 @@ fn state(node: &Node) -> Option<(String, Value)> {
         "SecurityNonCompliantCount": counts.security_non_compliant,
         "OtherNonCompliantCount": counts.other_non_compliant,
     });
+    if !report.install_override_list.is_empty() {
+        json["InstallOverrideList"] = report.install_override_list.clone().into();
+    }
     if let Some(at) = report.last_no_reboot_install {
         json["LastNoRebootInstallOperationTime"] = epoch(at);
     }

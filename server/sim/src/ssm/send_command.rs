@@ -1,4 +1,4 @@
-//! SendCommand for AWS-RunPatchBaseline (S 6.1, 7.1). There is no idempotency: each call is a new command.
+//! SendCommand (S 6.1, 7.1). There is no idempotency: each call is a new command.
 
 use super::{Answer, Call, commands::command_json, strings};
 use crate::{
@@ -6,6 +6,7 @@ use crate::{
     clock::later,
     command::{Command, Invocation, Origin, RunParameters, STEP_TIMEOUT},
     dice::Dice,
+    documents::{self, Document, RUN_PATCH_BASELINE},
     error::AwsError,
     model::matches_pattern,
 };
@@ -14,7 +15,10 @@ use patchplane_rules::OperatingSystem;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
-const DOCUMENT: &str = "AWS-RunPatchBaseline";
+/// The execution timeout of a document that does not patch (S 6.1.17).
+const SCRIPT_TIMEOUT: u64 = 3600;
+/// Between the waves in which a command goes out: to one node, to two more, to four more (S 6.1.14; the pace is unverified).
+const WAVE_SECONDS: u64 = 2;
 
 impl Call<'_> {
     pub(super) fn send_command(&mut self) -> Answer {
@@ -27,26 +31,34 @@ impl Call<'_> {
 impl Place {
     /// Takes a command for delivery and answers with its id.
     pub(crate) fn send(&mut self, request: &Value, origin: Origin, now: Timestamp) -> Result<String, AwsError> {
-        let document = request["DocumentName"].as_str().unwrap_or_default();
-        if document.rsplit('/').next() != Some(DOCUMENT) {
-            let text = format!("Document with name {document} does not exist.");
-            return Err(AwsError::new("InvalidDocument", text));
-        }
-        let version = request["DocumentVersion"].as_str().unwrap_or_default();
-        if !matches!(version, "" | "1" | "$DEFAULT" | "$LATEST") {
+        let name = request["DocumentName"].as_str().unwrap_or_default();
+        let text = format!("Document with name {name} does not exist.");
+        let document = documents::find(name).filter(|document| document.kind == "Command");
+        let document = document.ok_or_else(|| AwsError::new("InvalidDocument", text))?;
+        if !Document::has_version(request["DocumentVersion"].as_str().unwrap_or_default()) {
             return Err(AwsError::new("InvalidDocumentVersion", "The document version is not valid."));
         }
         let ids = self.targets(request)?;
-        let mut run = run_parameters(&request["Parameters"])?;
-        if let Origin::Window { execution, .. } = &origin {
+        let fits = |id: &String| {
+            self.nodes.get(id).is_some_and(|node| document.platforms.contains(&node.platform.platform_type()))
+        };
+        if request["InstanceIds"].as_array().is_some_and(|ids| !ids.is_empty()) && !ids.iter().all(fits) {
+            let text = format!("{} is not for the platform of all instances.", document.name);
+            return Err(AwsError::new("UnsupportedPlatformType", text));
+        }
+        let mut run = run_parameters(document, &request["Parameters"])?;
+        if let Origin::Window { execution, .. } = &origin
+            && run.patches
+        {
             // S 7.1.6: all nodes of one execution share a snapshot.
             run.snapshot_id.get_or_insert_with(|| execution.clone());
         }
         let command = self.new_command(request, &ids, run, origin, now);
         let id = command.id.clone();
         self.queue(command.expires, Event::Expire { command: id.clone() });
-        for node in ids {
-            let wait = Dice::new(self.seed, &["deliver", &id, &node]).between(2000, 4000);
+        for (index, node) in ids.into_iter().enumerate() {
+            let wave = u64::from((index + 1).ilog2()) * WAVE_SECONDS * 1000;
+            let wait = wave + Dice::new(self.seed, &["deliver", &id, &node]).between(2000, 4000);
             let event = Event::Deliver { command: id.clone(), node };
             self.queue(later(now, Duration::from_millis(wait)), event);
         }
@@ -107,8 +119,15 @@ impl Place {
         };
         let invocations = ids.iter().filter_map(|id| self.nodes.get(id)).map(|node| {
             let snapshot = run.snapshot_id.clone().unwrap_or_else(|| dice.uuid());
-            let step = OperatingSystem::observed(node.platform.system()).patch_step();
-            Invocation::new(&node.id, node.computer_name(&self.region), step, snapshot)
+            let step = match documents::find(run.document).and_then(|document| document.steps.last()) {
+                Some((last, _)) if !run.patches => last,
+                _ => OperatingSystem::observed(node.platform.system()).patch_step(),
+            };
+            let mut invocation = Invocation::new(&node.id, node.computer_name(&self.region), step, snapshot);
+            if documents::find(run.document).is_some_and(|d| !d.platforms.contains(&node.platform.platform_type())) {
+                invocation.close("Failed", "InvalidPlatform");
+            }
+            invocation
         });
         let invocations = invocations.collect();
         let moment = Duration::from_millis(dice.between(1500, 2500));
@@ -116,8 +135,8 @@ impl Place {
             id,
             requested: now,
             visible: later(now, self.command_lag.unwrap_or(moment)),
-            expires: later(now, Duration::from_secs(timeout + STEP_TIMEOUT)),
-            echo: echo(request, timeout),
+            expires: later(now, Duration::from_secs(timeout + if run.patches { STEP_TIMEOUT } else { SCRIPT_TIMEOUT })),
+            echo: echo(request, run.document, timeout),
             origin,
             run,
             concurrency: share("MaxConcurrency", "50", true),
@@ -130,7 +149,7 @@ impl Place {
 }
 
 /// What the answer repeats, with empty strings for what was not given (S 1.11, 6.1.19).
-fn echo(request: &Value, timeout: u64) -> Map<String, Value> {
+fn echo(request: &Value, document: &str, timeout: u64) -> Map<String, Value> {
     let or = |member: &str, default: Value| match &request[member] {
         Value::Null => default,
         given => given.clone(),
@@ -138,7 +157,7 @@ fn echo(request: &Value, timeout: u64) -> Map<String, Value> {
     let cloud_watch = json!({ "CloudWatchLogGroupName": "", "CloudWatchOutputEnabled": false });
     let notification = json!({ "NotificationArn": "", "NotificationEvents": [], "NotificationType": "" });
     let echo = json!({
-        "DocumentName": DOCUMENT,
+        "DocumentName": document,
         "DocumentVersion": or("DocumentVersion", "".into()),
         "Comment": or("Comment", "".into()),
         "Parameters": or("Parameters", json!({})),
@@ -160,27 +179,27 @@ fn echo(request: &Value, timeout: u64) -> Map<String, Value> {
 }
 
 /// Checks names, required ones and allowed values (S 6.1.9, 7.1.2).
-fn run_parameters(parameters: &Value) -> Result<RunParameters, AwsError> {
+fn run_parameters(document: &'static Document, parameters: &Value) -> Result<RunParameters, AwsError> {
     const UUID: &str = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}";
     const URL: &str = "https://.+|s3://([^/]+)/(.*?([^/]+))";
     let none = Map::new();
     let given = parameters.as_object().unwrap_or(&none);
-    let mut bad: Vec<&str> = Vec::new();
-    for (name, values) in given {
+    let mut bad: Vec<&str> = document.odd_parameters(given);
+    for (name, values) in
+        given.iter().filter(|(name, _)| document.patches() && !bad.contains(&name.as_str())).collect::<Vec<_>>()
+    {
         let values = strings(values);
         let fits = |value: &str| match name.as_str() {
             "Operation" => matches!(value, "Scan" | "Install"),
             "RebootOption" => matches!(value, "RebootIfNeeded" | "NoReboot"),
             "SnapshotId" | "AssociationId" => value.is_empty() || matches_pattern(UUID, value),
             "InstallOverrideList" | "BaselineOverride" => value.is_empty() || matches_pattern(URL, value),
-            _ => false,
+            name if name.ends_with("HookDocName") => documents::find(value).is_some_and(|hook| hook.kind == "Command"),
+            _ => true,
         };
         if !matches!(values[..], [value] if fits(value)) {
             bad.push(name);
         }
-    }
-    if !given.contains_key("Operation") {
-        bad.push("Operation");
     }
     if !bad.is_empty() {
         let text = format!("The following SSM parameters are invalid: {}", bad.join(", "));
@@ -188,14 +207,13 @@ fn run_parameters(parameters: &Value) -> Result<RunParameters, AwsError> {
     }
     let value = |name: &str| given.get(name).and_then(|values| values[0].as_str()).unwrap_or_default();
     let install = value("Operation") == "Install";
-    // A policy's nodes have its baselines; here those are the default ones.
-    let by_policy = !value("AssociationId").is_empty();
-    let overridden = !by_policy && !value("BaselineOverride").is_empty();
     Ok(RunParameters {
+        document: document.name,
+        patches: document.patches(),
+        given: parameters.clone(),
         install,
-        by_policy,
+        by_policy: document.name == RUN_PATCH_BASELINE && !value("AssociationId").is_empty(),
         no_reboot: value("RebootOption") == "NoReboot",
         snapshot_id: Some(value("SnapshotId")).filter(|id| !id.is_empty()).map(str::to_owned),
-        overridden: overridden || (install && !value("InstallOverrideList").is_empty()),
     })
 }

@@ -52,6 +52,14 @@ impl Call<'_> {
                 let id = self.place.window(&id).ok_or_else(unknown)?.id.clone();
                 Ok(self.place.tags.entry(id).or_default())
             }
+            "Association" => {
+                let id = self.place.association(&id).ok_or_else(unknown)?.id.clone();
+                Ok(self.place.tags.entry(id).or_default())
+            }
+            "Automation" => {
+                let id = self.place.automation(&id).ok_or_else(unknown)?.id.clone();
+                Ok(self.place.tags.entry(id).or_default())
+            }
             "ManagedInstance" => {
                 let node = self.place.nodes.get_mut(&id).filter(|node| node.hybrid);
                 Ok(&mut node.ok_or_else(unknown)?.tags)

@@ -3,75 +3,12 @@
 use super::*;
 use crate::{
     dice::Dice,
-    model::{Member, SSM},
+    model::{EC2, Member, Model, SSM, STS},
 };
 
-const OPERATIONS: &[&str] = &[
-    "GetServiceSetting",
-    "DescribeAvailablePatches",
-    "DescribeEffectivePatchesForPatchBaseline",
-    "ListComplianceItems",
-    "ListResourceComplianceSummaries",
-    "ListComplianceSummaries",
-    "DescribePatchProperties",
-    "CreatePatchBaseline",
-    "UpdatePatchBaseline",
-    "DeletePatchBaseline",
-    "RegisterDefaultPatchBaseline",
-    "DescribePatchBaselines",
-    "GetPatchBaseline",
-    "GetDefaultPatchBaseline",
-    "DescribePatchGroups",
-    "GetPatchBaselineForPatchGroup",
-    "RegisterPatchBaselineForPatchGroup",
-    "DeregisterPatchBaselineForPatchGroup",
-    "DescribePatchGroupState",
-    "DescribeInstanceInformation",
-    "DescribeInstancePatchStates",
-    "DescribeInstancePatchStatesForPatchGroup",
-    "DescribeInstancePatches",
-    "SendCommand",
-    "ListCommands",
-    "ListCommandInvocations",
-    "GetCommandInvocation",
-    "CancelCommand",
-    "AddTagsToResource",
-    "RemoveTagsFromResource",
-    "ListTagsForResource",
-    "CreateMaintenanceWindow",
-    "GetMaintenanceWindow",
-    "UpdateMaintenanceWindow",
-    "DeleteMaintenanceWindow",
-    "DescribeMaintenanceWindows",
-    "DescribeMaintenanceWindowsForTarget",
-    "RegisterTargetWithMaintenanceWindow",
-    "UpdateMaintenanceWindowTarget",
-    "DeregisterTargetFromMaintenanceWindow",
-    "DescribeMaintenanceWindowTargets",
-    "RegisterTaskWithMaintenanceWindow",
-    "UpdateMaintenanceWindowTask",
-    "GetMaintenanceWindowTask",
-    "DeregisterTaskFromMaintenanceWindow",
-    "DescribeMaintenanceWindowTasks",
-    "DescribeAssociation",
-    "ListAssociations",
-    "DescribeAssociationExecutions",
-    "DescribeAssociationExecutionTargets",
-    "DescribeEffectiveInstanceAssociations",
-    "DescribeInstanceAssociationsStatus",
-    "DescribeMaintenanceWindowSchedule",
-    "DescribeMaintenanceWindowExecutions",
-    "GetMaintenanceWindowExecution",
-    "DescribeMaintenanceWindowExecutionTasks",
-    "GetMaintenanceWindowExecutionTask",
-    "DescribeMaintenanceWindowExecutionTaskInvocations",
-    "GetMaintenanceWindowExecutionTaskInvocation",
-    "CancelMaintenanceWindowExecution",
-];
-
 /// A value of a shape, mostly of its type.
-fn made_up(member: &Member, words: &[String], dice: &mut Dice) -> Value {
-    let Some(shape) = SSM.shape(member) else { return Value::Null };
+fn made_up(model: &Model, member: &Member, words: &[String], dice: &mut Dice) -> Value {
+    let Some(shape) = model.shape(member) else { return Value::Null };
     if dice.between(0, 99) == 0 {
         return json!({ "odd": [1, null] });
     }
@@ -82,21 +19,21 @@ fn made_up(member: &Member, words: &[String], dice: &mut Dice) -> Value {
             for (name, member) in &shape.members {
                 let required = shape.required.contains(name);
                 if dice.between(0, 9) < if required { 9 } else { 3 } {
-                    fields.insert(name.clone(), made_up(member, words, dice));
+                    fields.insert(name.clone(), made_up(model, member, words, dice));
                 }
             }
             Value::Object(fields)
         }
         "list" => {
             let member = shape.member.as_ref().unwrap();
-            (0..some(dice)).map(|_| made_up(member, words, dice)).collect()
+            (0..some(dice)).map(|_| made_up(model, member, words, dice)).collect()
         }
         "map" => {
             let names = ["Operation", "RebootOption", "SnapshotId", "BaselineOverride", "Nonsense"];
             let value = shape.value.as_ref().unwrap();
             let entry = |dice: &mut Dice| {
                 let name = names[usize::try_from(dice.between(0, 4)).unwrap()];
-                (name.to_owned(), made_up(value, words, dice))
+                (name.to_owned(), made_up(model, value, words, dice))
             };
             Value::Object((0..some(dice)).map(|_| entry(dice)).collect())
         }
@@ -135,6 +72,11 @@ fn whatever_is_asked_is_answered_or_refused_with_a_documented_error() {
             "PRODUCT",
             "AmazonLinux2",
             "ManagedInstance",
+            "AWS-RestartEC2Instance",
+            "AWS-UpdateSSMAgent",
+            "/ssm/managed-instance/activation-tier",
+            "AWS:InstanceInformation.PlatformType",
+            "Custom:ours",
             "100",
             "x\u{0}\u{1F980}",
         ]
@@ -142,12 +84,11 @@ fn whatever_is_asked_is_answered_or_refused_with_a_documented_error() {
     );
     let mut dice = Dice::new(1, &["fuzz"]);
     let mut accepted = std::collections::BTreeSet::new();
-    for round in 0..9600 {
-        let operation = OPERATIONS[round % OPERATIONS.len()];
-        let request = made_up(SSM.operations[operation].input.as_ref().unwrap(), &words, &mut dice);
+    for (round, (operation, described)) in SSM.operations.iter().cycle().take(9600).enumerate() {
+        let request = made_up(&SSM, described.input.as_ref().unwrap(), &words, &mut dice);
         let (status, answer) = wire.ssm(operation, &request);
         if status == 200 {
-            accepted.insert(operation);
+            accepted.insert(operation.as_str());
             continue;
         }
         let code = answer["__type"].as_str().unwrap();
@@ -155,9 +96,71 @@ fn whatever_is_asked_is_answered_or_refused_with_a_documented_error() {
         // S 5.7: deregistering an unknown pair answers an error that the model does not list.
         let known = usual || SSM.models_error(operation, code) || code == "DoesNotExistException";
         assert!(status == 400 && known, "{operation} {request}: {status} {answer}");
-        wire.pass(dice.between(0, 20));
+        wire.pass(if round % 50 == 0 { dice.between(0, 200) } else { 0 });
     }
-    assert!(accepted.len() >= 26, "chance gets past the checks often enough: {accepted:?}");
+    assert!(accepted.len() >= 40, "chance gets past the checks often enough: {accepted:?}");
+}
+
+/// The parameters of a value, as a form has them.
+fn form(model: &Model, member: &Member, value: &Value, at: &str, wrapped: bool, found: &mut Vec<(String, String)>) {
+    let Some(shape) = model.shape(member) else { return };
+    let below = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match shape.members.get(name) {
+                    Some(member) => form(model, member, value, &below(&member.parameter(name)), wrapped, found),
+                    None => found.push((below(name), "odd".to_owned())),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                let part = if wrapped { format!("member.{}", index + 1) } else { (index + 1).to_string() };
+                if let Some(member) = &shape.member {
+                    form(model, member, item, &below(&part), wrapped, found);
+                }
+            }
+        }
+        Value::String(text) => found.push((at.to_owned(), text.clone())),
+        other => found.push((at.to_owned(), other.to_string())),
+    }
+}
+
+#[test]
+fn whatever_a_form_asks_is_answered_or_refused_and_never_fails() {
+    let wire = Wire::new();
+    let ids = wire.here().add_nodes(3).create();
+    let mut words: Vec<String> = ids;
+    let some =
+        ["", "web", "tag:Name", "ami-0123456789abcdef0", "vol-0123456789abcdef0", "i-0", "größe", "x\u{0}\u{1F980}"];
+    words.extend(some.map(str::to_owned));
+    let more = ["instance-id", "arn:aws:iam::123456789012:role/ours", "us-east-1", "*", "running", "/dev/xvda", "5"];
+    words.extend(more.map(str::to_owned));
+    let mut dice = Dice::new(2, &["fuzz"]);
+    let mut accepted = std::collections::BTreeSet::new();
+    let mut met = std::collections::BTreeSet::new();
+    let all = EC2.operations.iter().map(|o| ("ec2", &*EC2, o)).chain(STS.operations.iter().map(|o| ("sts", &*STS, o)));
+    let all: Vec<_> = all.collect();
+    for (service, model, (operation, described)) in all.iter().cycle().take(8000) {
+        let input = described.input.as_ref().unwrap();
+        let mut parameters = Vec::new();
+        form(model, input, &made_up(model, input, &words, &mut dice), "", *service == "sts", &mut parameters);
+        let mut body = format!("Action={operation}&Version=1");
+        for (name, value) in &parameters {
+            let escaped = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+            body.push_str(&format!("&{name}={escaped}"));
+        }
+        let request = wire.signed(service, wire.0.clock().now()).body(Bytes::from(body.clone())).unwrap();
+        let (status, answer) = wire.send(request);
+        match status {
+            200 => drop(accepted.insert(operation.as_str())),
+            400..500 if answer.contains("<Code>") => drop(met.insert(operation.as_str())),
+            _ => panic!("{body}: {status} {answer}"),
+        }
+        wire.pass(if dice.between(0, 50) == 0 { 60 } else { 0 });
+    }
+    assert!(accepted.len() >= 20 && met.len() >= 20, "chance gets past the checks often enough: {accepted:?} {met:?}");
 }
 
 #[test]

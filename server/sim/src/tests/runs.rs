@@ -246,7 +246,7 @@ fn documents_and_parameters_are_checked() {
     let wire = Wire::new();
     let ids = wire.here().add_nodes(1).create();
     for (document, parameters, expected) in [
-        ("AWS-RunShellScript", json!({ "Operation": ["Scan"] }), "InvalidDocument"),
+        ("No-Such-Document", json!({ "Operation": ["Scan"] }), "InvalidDocument"),
         ("AWS-RunPatchBaseline", json!({}), "InvalidParameters"),
         ("AWS-RunPatchBaseline", json!({ "Operation": ["scan"] }), "InvalidParameters"),
         ("AWS-RunPatchBaseline", json!({ "Operation": ["Scan"], "LevelUp": ["1"] }), "InvalidParameters"),
@@ -323,4 +323,41 @@ fn a_node_is_tried_only_once_a_slot_is_free_and_not_at_all_after_too_many_errors
     assert_eq!(details, ["Failed", "Failed", "Terminated"]);
     assert_eq!(wire.ok("ListCommands", json!({}))["Commands"][0]["Status"], "Failed");
     assert_eq!(wire.here().installs(&ids[2]), 0);
+}
+
+#[test]
+fn a_command_goes_out_to_one_node_then_to_two_then_to_four() {
+    // S 6.1.14; the pace of two seconds is unverified.
+    let wire = Wire::new();
+    let ids = wire.here().add_nodes(10).create();
+    let request = json!({
+        "DocumentName": "AWS-RunPatchBaseline", "InstanceIds": ids, "MaxConcurrency": "9",
+        "Parameters": { "Operation": ["Scan"] },
+    });
+    let command = wire.ok("SendCommand", request)["Command"]["CommandId"].clone();
+    for (seconds, begun) in [(4, 1), (2, 3), (2, 7), (2, 9)] {
+        wire.pass(seconds);
+        let answer = wire.ok("ListCommandInvocations", json!({ "CommandId": command }));
+        let invocations = answer["CommandInvocations"].as_array().unwrap().iter();
+        assert_eq!(invocations.filter(|i| i["Status"] == "InProgress").count(), begun, "after {seconds} s more");
+    }
+}
+
+#[test]
+fn a_document_that_does_not_patch_runs_its_script_and_leaves_no_trace_of_patching() {
+    let wire = Wire::new();
+    let id = wire.here().add_nodes(1).create().remove(0);
+    for (line, status, code, output) in [("echo hello", "Success", 0, "hello\n"), ("exit 3", "Failed", 3, "")] {
+        let request = json!({
+            "DocumentName": "AWS-RunShellScript", "InstanceIds": [id], "Parameters": { "commands": [line] },
+        });
+        let command = wire.ok("SendCommand", request)["Command"]["CommandId"].clone();
+        wire.pass(10);
+        // One step, which need not be named (S 6.3.1–2).
+        let answer = wire.ok("GetCommandInvocation", json!({ "CommandId": command, "InstanceId": id }));
+        assert_eq!(answer["PluginName"], "aws:runShellScript");
+        assert_eq!((&answer["Status"], &answer["ResponseCode"]), (&json!(status), &json!(code)));
+        assert_eq!(answer["StandardOutputContent"], output);
+    }
+    assert_eq!((wire.here().scans(&id), wire.state(&id)), (0, Value::Null));
 }

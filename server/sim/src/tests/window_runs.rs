@@ -108,7 +108,7 @@ fn an_executed_task_and_its_invocation_read_as_recorded() {
     // which members there are, and their forms.
     let wire = Wire::new();
     let ids = wire.here().add_nodes(3).in_group("web").create();
-    let (_, answer) = example(include_str!("../../aws/examples/GetMaintenanceWindowExecutionTask.json"));
+    let (_, answer) = example(include_str!("../../aws/examples/GetMaintenanceWindowExecutionTask/01.json"));
     let recorded = answer["TaskParameters"][0].as_object().unwrap().clone();
     let given = recorded.iter().filter(|(name, _)| *name != "aws:InstanceId");
     let given: serde_json::Map<_, _> = given.map(|(name, value)| (name.clone(), value["Values"].clone())).collect();
@@ -138,7 +138,7 @@ fn an_executed_task_and_its_invocation_read_as_recorded() {
     expected["TaskParameters"][0]["aws:InstanceId"]["Values"] = json!(nodes);
     assert_eq!(ours, expected);
 
-    let (_, answer) = example(include_str!("../../aws/examples/GetMaintenanceWindowExecutionTaskInvocation.json"));
+    let (_, answer) = example(include_str!("../../aws/examples/GetMaintenanceWindowExecutionTaskInvocation/01.json"));
     let mut request = request;
     request["InvocationId"] = wire.task_invocations(&task)[0]["InvocationId"].clone();
     let ours = wire.ok("GetMaintenanceWindowExecutionTaskInvocation", request);
@@ -417,4 +417,34 @@ fn upcoming_runs_are_foreseen_for_a_window_for_a_node_and_within_a_time() {
     assert_eq!(times(touching), ["2025-11-24T03:00Z"]);
     wire.ok("UpdateMaintenanceWindow", json!({ "WindowId": night, "Enabled": false }));
     assert!(times(json!({ "WindowId": night })).is_empty());
+}
+
+#[test]
+fn five_executions_run_at_a_time_and_the_sixth_waits_for_a_place() {
+    // S 3.2, 9.5.2; that the sixth waits is unverified.
+    let wire = Wire::new();
+    let id = wire.here().add_nodes(1).missing_patches(1).create().remove(0);
+    let windows: Vec<String> = (0..6)
+        .map(|_| {
+            let window = wire.window(json!({ "Schedule": "rate(1 hour)", "AllowUnassociatedTargets": true }));
+            let target = wire.window_target(&window, "InstanceIds", &id);
+            wire.window_task(&window, &target, json!({}));
+            window
+        })
+        .collect();
+    let statuses = || -> Vec<String> {
+        let status = |window: &String| {
+            let answer = wire.ok("DescribeMaintenanceWindowExecutions", json!({ "WindowId": window }));
+            answer["WindowExecutions"][0]["Status"].as_str().unwrap().to_owned()
+        };
+        let mut all: Vec<String> = windows.iter().map(status).collect();
+        all.sort();
+        all
+    };
+    wire.pass(3601);
+    let mut expected = vec!["IN_PROGRESS"; 5];
+    expected.push("PENDING");
+    assert_eq!(statuses(), expected);
+    wire.pass(1800);
+    assert!(statuses().iter().all(|status| !["IN_PROGRESS", "PENDING"].contains(&status.as_str())));
 }

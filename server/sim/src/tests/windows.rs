@@ -60,7 +60,7 @@ pub(super) fn task(window: &str, target: &str, changes: Value) -> Value {
 fn a_window_is_created_read_changed_replaced_and_deleted() {
     // S 9.1.1, 9.1.3, 9.1.4 and the recorded example of UpdateMaintenanceWindow.
     let wire = Wire::new();
-    let (request, _) = example(include_str!("../../aws/examples/CreateMaintenanceWindow.json"));
+    let (request, _) = example(include_str!("../../aws/examples/CreateMaintenanceWindow/01.json"));
     let id = wire.ok("CreateMaintenanceWindow", request)["WindowId"].as_str().unwrap().to_owned();
     assert!(id.starts_with("mw-") && id.len() == 20, "{id}");
     let named = json!({ "ResourceType": "MaintenanceWindow", "ResourceId": id });
@@ -74,7 +74,7 @@ fn a_window_is_created_read_changed_replaced_and_deleted() {
 
     let changes = json!({ "WindowId": id, "Schedule": "cron(0 16 ? * TUE *)", "Duration": 4 });
     wire.ok("UpdateMaintenanceWindow", changes);
-    let (mut request, answer) = example(include_str!("../../aws/examples/UpdateMaintenanceWindow.json"));
+    let (mut request, answer) = example(include_str!("../../aws/examples/UpdateMaintenanceWindow/01.json"));
     request["WindowId"] = id.as_str().into();
     let expected = with_ids(&answer, &[("mw-1a2b3c4d5e6f7g8h9", &id)]);
     assert_eq!(wire.ok("UpdateMaintenanceWindow", request), expected);
@@ -105,7 +105,7 @@ fn targets_and_tasks_read_as_recorded() {
     // UpdateMaintenanceWindowTask.
     let wire = Wire::new();
     let id = wire.window(json!({}));
-    let (_, answer) = example(include_str!("../../aws/examples/DescribeMaintenanceWindowTargets.json"));
+    let (_, answer) = example(include_str!("../../aws/examples/DescribeMaintenanceWindowTargets/01.json"));
     let mut ids = vec![("mw-06cf17cbefEXAMPLE".to_owned(), id.clone())];
     for row in answer["Targets"].as_array().unwrap() {
         let mut request = row.clone();
@@ -122,8 +122,8 @@ fn targets_and_tasks_read_as_recorded() {
 
     let target = ids[1].1.as_str();
     for text in [
-        include_str!("../../aws/examples/GetMaintenanceWindowTask.json"),
-        include_str!("../../aws/examples/UpdateMaintenanceWindowTask.json"),
+        include_str!("../../aws/examples/GetMaintenanceWindowTask/01.json"),
+        include_str!("../../aws/examples/UpdateMaintenanceWindowTask/01.json"),
     ] {
         let (_, answer) = example(text);
         let task = wire.window_task(
