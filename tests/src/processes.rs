@@ -196,6 +196,28 @@ impl Home {
         self.folder.path().join("patchplane.toml").to_str().unwrap().to_owned()
     }
 
+    /// Copies the store's file as it is, while no server runs.
+    pub fn backs_up(&self) -> TempDir {
+        let backup = tempfile::tempdir().unwrap();
+        for file in self.store_files() {
+            fs::copy(&file, backup.path().join(file.file_name().unwrap())).unwrap();
+        }
+        backup
+    }
+
+    /// Puts the copy in the place of what there is.
+    pub fn brings_back(&self, backup: &TempDir) {
+        self.store_files().for_each(|file| fs::remove_file(file).unwrap());
+        for file in fs::read_dir(backup.path()).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), self.folder.path().join(file.file_name())).unwrap();
+        }
+    }
+
+    fn store_files(&self) -> impl Iterator<Item = PathBuf> {
+        let names = ["patchplane.db", "patchplane.db-wal", "patchplane.db-shm"];
+        names.map(|name| self.folder.path().join(name)).into_iter().filter(|file| file.exists())
+    }
+
     /// Starts a server that works with this simulation, by its time.
     pub fn serves(&self, sim: &Sim) -> Process {
         let health = sim.fate("GET", "health", &Value::Null);

@@ -40,6 +40,8 @@ struct Tally {
     /// Sends without a recorded answer, which were found in AWS, or proven never to have got there.
     adopted: usize,
     absent: usize,
+    /// Commands that a store does not know any more, for it was brought back from an earlier time.
+    forgotten: usize,
     /// Operations that another server went on with, and writes that were refused to the one that had lost them.
     taken_over: usize,
     fenced: usize,
@@ -51,6 +53,7 @@ impl Tally {
         let count = |what: &str| told.matches(what).count();
         self.adopted += count("command found and adopted");
         self.absent += count("proven never to have reached AWS");
+        self.forgotten += count("a forgotten command is found");
         self.taken_over += count("an operation that another process left goes on here");
         self.fenced += count("another process works on the operation");
         self.fenced += count("another process has taken the operation over");
@@ -61,11 +64,12 @@ impl Tally {
 
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
-        let Self { rounds, lost, adopted, absent, taken_over, fenced, seconds: _ } = other;
+        let Self { rounds, lost, adopted, absent, forgotten, taken_over, fenced, seconds: _ } = other;
         self.rounds += rounds;
         self.lost += lost;
         self.adopted += adopted;
         self.absent += absent;
+        self.forgotten += forgotten;
         self.taken_over += taken_over;
         self.fenced += fenced;
     }
@@ -73,11 +77,11 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, lost, adopted, absent, taken_over, fenced, seconds } = self;
+        let Self { rounds, lost, adopted, absent, forgotten, taken_over, fenced, seconds } = self;
         write!(
             f,
-            "{rounds} rounds, {lost} servers lost, {adopted} sends adopted, {absent} proven absent, {taken_over} operations \
-             taken over, {fenced} losers fenced, {seconds} s: no node installed twice, no operation lost"
+            "{rounds} rounds, {lost} servers lost, {adopted} sends adopted, {absent} proven absent, {forgotten} remembered, \
+             {taken_over} operations taken over, {fenced} losers fenced, {seconds} s: no node installed twice, no operation lost"
         )
     }
 }
@@ -273,6 +277,43 @@ async fn one_of_two_is_lost(seed: u64) -> Tally {
         assert_eq!(code, Some(0), "{case}:\n{told}");
         tally.heard(&told);
     }
+    tally
+}
+
+// === A store brought back from a backup ===
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_brought_back_from_a_backup_sends_nothing_again() {
+    let tally = play(if full() { 10 } else { 2 }, brought_back).await;
+    println!("{tally}");
+    assert!(tally.forgotten >= tally.rounds, "{tally:?}");
+}
+
+async fn brought_back(seed: u64) -> Tally {
+    let case = format!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let sim = Sim::start(seed).await;
+    sim.makes_nodes(NODES);
+    let (home, request) = (Home::new(None, None), request());
+    let server = home.serves(&sim);
+    let name = create(&client(&server).await, &request).await;
+    sends_arrive(&sim, seed % 2, PATIENCE).await;
+    server.kill();
+    let backup = home.backs_up();
+    let server = home.serves(&sim);
+    sends_arrive(&sim, sim.requests("SendCommand") + 1, PATIENCE).await;
+    sleep(Duration::from_millis(random.random_range(0..1000))).await;
+    server.kill();
+
+    home.brings_back(&backup);
+    let restored = run(&["store", "restored", "--config", &home.config()]);
+    assert_eq!(restored.code, 0, "{restored:?}");
+    let server = home.serves(&sim);
+    let client = client(&server).await;
+    let ended = tokio::time::timeout(PATIENCE, client.wait(name)).await.unwrap().unwrap();
+    all_is_well(&case, &sim, &client, &ended).await;
+    let mut tally = Tally { rounds: 1, lost: 2, ..Tally::default() };
+    tally.heard(&server.kill());
     tally
 }
 
