@@ -10,6 +10,9 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::read);
 /// The Windows products of the catalogue.
 pub(crate) const WINDOWS: [&str; 2] = ["WindowsServer2019", "WindowsServer2022"];
 
+/// Its applications of Microsoft's.
+pub(crate) const APPLICATIONS: [&str; 1] = ["Office 2016"];
+
 struct Catalogue {
     /// By AWS's product, such as `AmazonLinux2` (the platforms of `platform.rs`).
     by_product: BTreeMap<&'static str, Vec<AvailablePatch>>,
@@ -64,6 +67,8 @@ struct Advisory {
     #[serde(default)]
     packages: Vec<Package>,
     kb: Option<String>,
+    /// The family of an application; unset means Windows itself.
+    family: Option<String>,
     classification: Option<String>,
     msrc_severity: Option<String>,
     release_date: Option<String>,
@@ -107,6 +112,7 @@ impl Catalogue {
                 ("RedhatEnterpriseLinux8.6", linux("RedhatEnterpriseLinux8.6", &rhel, &[])),
                 ("WindowsServer2019", of_windows("WindowsServer2019")),
                 ("WindowsServer2022", of_windows("WindowsServer2022")),
+                ("Office 2016", of_windows("Office 2016")),
             ]),
             supersedes: all_windows
                 .iter()
@@ -184,7 +190,8 @@ fn of_apt(patch: AvailablePatch, bugfix: bool) -> AvailablePatch {
 /// `None`: not for this product. The malicious-software tool names no product and is for all.
 fn of_article(advisory: &Advisory, product: &str) -> Option<AvailablePatch> {
     let squeezed: Vec<String> = advisory.products.iter().map(|name| name.replace(' ', "")).collect();
-    if !squeezed.is_empty() && !squeezed.iter().any(|name| name == product) {
+    let application = APPLICATIONS.contains(&product);
+    if (application && squeezed.is_empty()) || (!squeezed.is_empty() && !squeezed.contains(&product.replace(' ', ""))) {
         return None;
     }
     let kb = advisory.kb.clone()?;
@@ -194,8 +201,8 @@ fn of_article(advisory: &Advisory, product: &str) -> Option<AvailablePatch> {
         name: kb,
         arch: "x86_64".to_owned(),
         product: product.to_owned(),
-        product_family: "Windows".to_owned(),
-        patch_set: "OS".to_owned(),
+        product_family: advisory.family.clone().unwrap_or_else(|| "Windows".to_owned()),
+        patch_set: if application { "APPLICATION" } else { "OS" }.to_owned(),
         classification: advisory.classification.clone().unwrap_or_default(),
         severity: advisory.msrc_severity.clone().unwrap_or_else(|| "Unspecified".to_owned()),
         cve_ids: advisory.cves.clone(),

@@ -115,7 +115,9 @@ impl Place {
                 rows.entry(kb_id).or_insert_with(|| reported(patch, state, Some(package.installed), level));
             }
         }
-        for offer in offers.iter().copied().filter(|_| node.platform.is_windows()) {
+        // Of applications only what a rule means is told at all.
+        let of_windows = |offer: &&AvailablePatch| node.platform.is_windows() && offer.patch_set != "APPLICATION";
+        for offer in offers.iter().copied().filter(of_windows) {
             let security = offer.classification == "SecurityUpdates";
             let evidence = Evidence { windows_security: security, ..Evidence::default() };
             if let Some(state) = state_of(&judge(baseline, offer, as_of), evidence) {

@@ -33,6 +33,7 @@ pub struct NodeBuilder {
     offline: bool,
     metadata_tags: bool,
     hybrid: bool,
+    applications: Vec<String>,
     profile: bool,
     network: Network,
     agent_version: String,
@@ -68,6 +69,7 @@ impl NodeBuilder {
             offline: false,
             metadata_tags: false,
             hybrid: false,
+            applications: Vec::new(),
             profile: true,
             network: Network::default(),
             agent_version: LATEST_AGENT.to_owned(),
@@ -116,6 +118,12 @@ impl NodeBuilder {
     /// Of one's own data centre: an `mi-` node that EC2 does not know, tagged in Systems Manager.
     pub fn hybrid(self) -> Self {
         Self { hybrid: true, ..self }
+    }
+
+    /// With one of Microsoft's applications, whose updates it lacks: `Office 2016`.
+    pub fn with_application(mut self, product: &str) -> Self {
+        self.applications.push(product.to_owned());
+        self
     }
 
     /// No instance profile. It never registered, unless default host management is on or [`Self::offline`] says that
@@ -295,6 +303,7 @@ impl NodeBuilder {
             launch: Members::new(),
             volumes: vec![root],
             hybrid: self.hybrid,
+            applications: self.applications.clone(),
             profile,
             network: self.network,
             role: role

@@ -28,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) volumes: Vec<Volume>,
     /// Not of EC2: an `mi-` node (S 10.1.1).
     pub(crate) hybrid: bool,
+    /// Microsoft's applications on it, by their products.
+    pub(crate) applications: Vec<String>,
     /// Has an instance profile.
     pub(crate) profile: bool,
     pub(crate) network: Network,
@@ -169,6 +171,7 @@ impl Node {
     /// The updates out at `now` that concern what is installed here; on Windows all of its product.
     pub(crate) fn offers(&self, now: Timestamp) -> Vec<&'static AvailablePatch> {
         let mut offers = catalogue::offers(self.platform.product(), now);
+        offers.extend(self.applications.iter().flat_map(|application| catalogue::offers(application, now)));
         offers.retain(|patch| self.platform.is_windows() || self.packages.contains_key(&patch.kb_id));
         offers
     }

@@ -17,6 +17,9 @@ pub struct NodeSpec {
     tags: BTreeMap<String, String>,
     #[serde(default)]
     missing_patches: usize,
+    /// Microsoft's, on Windows: `Office 2016`.
+    #[serde(default)]
+    applications: Vec<String>,
     /// By KB id, as `curl.x86_64`.
     #[serde(default)]
     missing_updates: Vec<String>,
@@ -90,6 +93,7 @@ impl SimLocation {
         };
         let updates: Vec<&str> = spec.missing_updates.iter().map(String::as_str).collect();
         nodes = nodes.missing_updates(&updates);
+        nodes = spec.applications.iter().fold(nodes, |nodes, application| nodes.with_application(application));
         nodes = spec.tags.iter().fold(nodes, |nodes, (key, value)| nodes.tagged(key, value));
         for (wanted, with) in [
             (spec.hybrid, NodeBuilder::hybrid as fn(NodeBuilder) -> NodeBuilder),

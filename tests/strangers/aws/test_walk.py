@@ -470,6 +470,33 @@ def test_what_is_throttled_and_when_it_is_not(start_sim):
     assert many(ssm.list_associations, 60) == []
 
 
+def test_applications_on_windows_are_patched_by_baselines_that_mean_them(sim):
+    ssm = sim.client("ssm")
+    seeded = sim.fate("seed", {"nodes": [{"platform": "windows_2022", "group": "office", "applications": ["Office 2016"]}]})
+    (instance,) = seeded["instance_ids"]
+    ids = lambda: {patch["KBId"] for patch in ssm.describe_instance_patches(InstanceId=instance)["Patches"]}
+    run(sim, [instance])
+    assert not ids() & {"KB9900011", "KB9900012"}, "a baseline of the operating system does not mean them"
+    filters = [
+        {"Key": "PATCH_SET", "Values": ["APPLICATION"]},
+        {"Key": "PRODUCT_FAMILY", "Values": ["Office"]},
+        {"Key": "PRODUCT", "Values": ["Office 2016"]},
+    ]
+    listed = ssm.describe_available_patches(Filters=filters)["Patches"]
+    assert {patch["KbNumber"] for patch in listed} == {"KB9900011", "KB9900012"}
+    rules = {"PatchRules": [{"PatchFilterGroup": {"PatchFilters": filters}, "ApproveAfterDays": 5}]}
+    baseline = ssm.create_patch_baseline(Name="office", ApprovalRules=rules)["BaselineId"]
+    effective = ssm.describe_effective_patches_for_patch_baseline(BaselineId=baseline)["EffectivePatches"]
+    assert {e["Patch"]["KbNumber"] for e in effective} == {"KB9900011", "KB9900012"}
+    ssm.register_patch_baseline_for_patch_group(BaselineId=baseline, PatchGroup="office")
+    run(sim, [instance])
+    state = ssm.describe_instance_patch_states(InstanceIds=[instance])["InstancePatchStates"][0]
+    assert state["MissingCount"] == 2
+    run(sim, [instance], "Install")
+    state = ssm.describe_instance_patch_states(InstanceIds=[instance])["InstancePatchStates"][0]
+    assert (state["MissingCount"], state["InstalledCount"]) == (0, 2)
+
+
 def test_quotas_are_kept(sim):
     ssm = sim.client("ssm")
     baselines = [ssm.create_patch_baseline(Name=f"ours-{n}")["BaselineId"] for n in range(50)]

@@ -46,7 +46,9 @@ impl Call<'_> {
             return Err(AwsError::validation(text));
         }
         let listed = if linux { &["AmazonLinux2"][..] } else { &catalogue::WINDOWS[..] };
-        let patches = listed.iter().flat_map(|product| catalogue::offers(product, self.now));
+        let applications = filters.iter().any(|f| f.key == "PATCH_SET" && f.values.iter().any(|v| v == "APPLICATION"));
+        let applications = catalogue::APPLICATIONS.iter().filter(|_| applications && !linux);
+        let patches = listed.iter().chain(applications).flat_map(|product| catalogue::offers(product, self.now));
         let wanted = patches.filter(|patch| filters.iter().all(|filter| filter_matches(filter, patch)));
         let rows = wanted.map(|patch| (key(patch), if linux { linux_patch(patch) } else { windows_patch(patch) }));
         self.page("Patches", rows.collect(), 50)
@@ -82,7 +84,10 @@ impl Call<'_> {
                 Judgement::NotApproved { from } => by_rule(from?, "PENDING_APPROVAL"),
             }
         };
-        let patches = catalogue::WINDOWS.iter().flat_map(|product| catalogue::offers(product, self.now));
+        let patches = catalogue::WINDOWS
+            .iter()
+            .chain(&catalogue::APPLICATIONS)
+            .flat_map(|product| catalogue::offers(product, self.now));
         let rows = patches.filter_map(|patch| {
             let (status, level, from) = status(patch)?;
             let mut json = json!({ "DeploymentStatus": status, "ComplianceLevel": level });
