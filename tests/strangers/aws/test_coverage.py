@@ -30,6 +30,7 @@ def bad_requests(service, described):
 
 def table():
     replayed = list(examples())
+    bad, paginators, served = 0, 0, 0
     yield "| operation | bad requests refused | paged to the end | examples replayed |"
     yield "| --- | --- | --- | --- |"
     for service, title in SERVICES.items():
@@ -40,7 +41,11 @@ def table():
             good = [name for name in own if name not in NOT_REPLAYED]
             paged = "yes" if client.can_paginate(xform_name(operation)) else ""
             shown = f"{len(good)} of {len(own)}" if own else ""
-            yield f"| {operation} | {bad_requests(service, described) or ''} | {paged} | {shown} |"
+            refused = bad_requests(service, described)
+            bad, paginators, served = bad + refused, paginators + bool(paged), served + 1
+            yield f"| {operation} | {refused or ''} | {paged} | {shown} |"
+    good = len(replayed) - len(NOT_REPLAYED)
+    yield f"| **all {served}** | {bad} | {paginators} | {good} of {len(replayed)} |"
 
 
 def test_the_page_on_coverage_is_true():

@@ -397,9 +397,11 @@ def call(world, example, request):
 
 @pytest.mark.parametrize("name", list(examples()))
 def test_an_example_replays(world, name):
-    if name in NOT_REPLAYED:
-        pytest.skip(NOT_REPLAYED[name])
     example = json.loads((EXAMPLES / f"{name}.json").read_text())
+    if name in NOT_REPLAYED:
+        with pytest.raises(AssertionError, match="__type"):
+            call(world, example, request_of(world, name, example))
+        return
     answer = call(world, example, request_of(world, name, example))
     if example["response"] is None:
         return
