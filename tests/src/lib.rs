@@ -141,12 +141,18 @@ impl World {
     }
 
     pub async fn restart_with(self, crash: Option<CrashPoint>) -> Self {
+        self.restart_after(crash, async |_| ()).await
+    }
+
+    /// The same, and something is done with the store while no server has it open.
+    pub async fn restart_after(self, crash: Option<CrashPoint>, meanwhile: impl AsyncFnOnce(&Place)) -> Self {
         let Self { client, simulation, server, connection, place, folder, faulty } = self;
         server.app().engine().stop();
         connection.abort();
         drop(client);
         server.app().store().close().await;
         drop(server);
+        meanwhile(&place).await;
         let world = Self { faulty, ..Self::open(simulation, folder, place, crash).await };
         // On a shared database the claims of the dead last until their lease is over.
         let (going_on, _) = world.store().going_on(None).await.unwrap();

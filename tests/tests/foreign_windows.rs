@@ -4,15 +4,16 @@
 use patchplane_aws::Aws;
 use patchplane_client::api::{
     DeletePatchScheduleRequest, PatchSchedule, UpdatePatchScheduleRequest,
-    patch_operation::{Kind, RebootOption},
+    patch_operation::{Kind, RebootOption, State},
     patch_schedule::Targets,
 };
 use patchplane_rules::{RateLimit, TargetTerm, TaskCommand, TaskDraft, WindowDraft, WindowId, WindowTiming};
 use patchplane_server::server::simulated;
 use patchplane_tests::{
-    PARENT, World,
+    PARENT, World, install, scan,
     schedules::{all, daily, get, local, made, nightly, reason, update, windows},
 };
+use std::time::Duration;
 use tonic::Code;
 use uuid::Uuid;
 
@@ -118,4 +119,32 @@ async fn a_schedule_that_was_given_a_second_task_is_diverged_and_guarded() {
     let meant = DeletePatchScheduleRequest { allow_diverged: true, ..delete };
     world.client.delete_patch_schedule(meant).await.unwrap();
     assert_eq!(windows(&world).await, 0);
+}
+
+#[tokio::test]
+async fn an_installation_waits_for_a_window_that_is_about_to_install_on_its_instances() {
+    let world = World::start().await;
+    let nodes = world.account().add_nodes(1).in_group("web").missing_patches(1).create();
+    world.account().add_nodes(1).in_group("db").missing_patches(1).create();
+    let id = foreign(&somebody(&world).await, &patching(&[("Operation", "Install")])).await;
+    // A quarter of an hour before it opens.
+    let opens: jiff::Timestamp = "2025-11-25T16:00:00Z".parse().unwrap();
+    let left = opens.duration_since(world.simulation.clock().now()).unsigned_abs();
+    world.simulation.clock().advance(left - Duration::from_secs(900));
+
+    let elsewhere = world.create(install("db")).await.name;
+    let scanned = world.create(scan("web")).await.name;
+    let name = world.create(install("web")).await.name;
+    world.settle().await;
+    let waiting = world.operation(&name).await;
+    assert_eq!(waiting.state_reason, "QUEUED", "{}", waiting.explanation);
+    assert!(waiting.explanation.contains(id.as_str()), "{}", waiting.explanation);
+    let sent = async |name: &str| world.targets(name).await[0].dispatch_time.unwrap().seconds;
+    assert!(sent(&elsewhere).await < opens.as_second() && sent(&scanned).await < opens.as_second());
+
+    let ended = world.finish(&name).await;
+    assert_eq!(ended.state(), State::Succeeded, "{}", ended.explanation);
+    assert!(sent(&name).await > opens.as_second() + 60, "not in the moment of its opening either");
+    assert_eq!(world.account().installs(&nodes[0]), 2, "the window's, and then this one");
+    assert_eq!(world.account().commands(), 4);
 }

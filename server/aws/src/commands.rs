@@ -3,16 +3,15 @@
 use crate::{
     Aws, ErrorKind, Page, PageOf, Result,
     calls::{CANCEL_COMMAND, GET_COMMAND_INVOCATION, LIST_COMMAND_INVOCATIONS, LIST_COMMANDS},
-    page, values,
+    page, values, windows,
 };
 use aws_sdk_ssm::{operation::get_command_invocation::GetCommandInvocationOutput, types};
 use jiff::Timestamp;
-use patchplane_rules::InstanceId;
+use patchplane_rules::{InstanceId, TargetTerm};
 
 pub(crate) const DOCUMENT: &str = "AWS-RunPatchBaseline";
 /// The documents that scan and patch (S 7.2.1, 7.3).
-pub(crate) const PATCH_DOCUMENTS: [&str; 3] =
-    [DOCUMENT, "AWS-RunPatchBaselineAssociation", "AWS-RunPatchBaselineWithHooks"];
+pub const PATCH_DOCUMENTS: [&str; 3] = [DOCUMENT, "AWS-RunPatchBaselineAssociation", "AWS-RunPatchBaselineWithHooks"];
 /// How the agent begins the output of a step that is not for its platform (S 7.1.4).
 const SKIPPED: &str = "Step execution skipped due to";
 /// What stands at the end of output that was cut (S 6.3.3).
@@ -37,6 +36,8 @@ pub struct CommandRecord {
     pub association_id: String,
     /// Empty when it was sent to tags.
     pub instance_ids: Vec<InstanceId>,
+    /// Whom it was sent to, where not to ids alone.
+    pub targets: Vec<TargetTerm>,
     pub requested: Option<Timestamp>,
     pub expires_after: Option<Timestamp>,
     /// Whether AWS will send it to no further node, and has heard of all.
@@ -240,6 +241,7 @@ fn record(row: &types::Command) -> CommandRecord {
         snapshot_id: parameter("SnapshotId"),
         association_id: parameter("AssociationId"),
         instance_ids: row.instance_ids().iter().filter_map(|id| values::key(Some(id))).collect(),
+        targets: windows::terms(row.targets()),
         requested: values::timestamp(row.requested_date_time()),
         expires_after: values::timestamp(row.expires_after()),
         ended: !matches!(status, "Pending" | "InProgress" | "Delayed" | "Cancelling"),

@@ -31,7 +31,7 @@ pub use associations::AssociationRun;
 pub use available_patches::{DeploymentStatus, EffectivePatch};
 pub use calls::{Call, Effect, calls};
 pub use clock::Clock;
-pub use commands::{CommandRecord, Invocation, InvocationStatus, StepOutput, StepResult};
+pub use commands::{CommandRecord, Invocation, InvocationStatus, PATCH_DOCUMENTS, StepOutput, StepResult};
 pub use compliance::PatchItem;
 pub use connect::Aws;
 pub use dispatch::{PatchCommand, SendFailure, SentCommand};

@@ -346,7 +346,7 @@ fn window(id: &WindowId, found: &GetMaintenanceWindowOutput) -> Window {
     }
 }
 
-fn terms(found: &[types::Target]) -> Vec<TargetTerm> {
+pub(crate) fn terms(found: &[types::Target]) -> Vec<TargetTerm> {
     found.iter().map(|term| TargetTerm { key: values::text(term.key()), values: term.values().to_vec() }).collect()
 }
 

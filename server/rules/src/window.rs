@@ -1,6 +1,6 @@
 //! Maintenance windows: when Systems Manager starts which tasks on which nodes, and what became of each run.
 
-use crate::{Invalid, location::text};
+use crate::{InstanceId, Invalid, location::text};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -89,6 +89,20 @@ pub struct TargetTerm {
     /// `InstanceIds`, `tag:KEY`, `WindowTargetIds`, `resource-groups:Name`, …
     pub key: String,
     pub values: Vec<String>,
+}
+
+impl TargetTerm {
+    /// Whether a node of this id and these tags is meant. `false` for what only AWS can look up: resource groups, and the
+    /// targets that are registered with a window.
+    pub fn covers(&self, id: &InstanceId, tags: &BTreeMap<String, String>) -> bool {
+        match self.key.strip_prefix("tag:") {
+            Some(key) => tags.get(key).is_some_and(|value| self.values.contains(value)),
+            None if self.key == "tag-key" => self.values.iter().any(|key| tags.contains_key(key)),
+            None => {
+                self.key.eq_ignore_ascii_case("InstanceIds") && self.values.iter().any(|value| value == id.as_str())
+            }
+        }
+    }
 }
 
 /// Nodes that are registered with a window (S 9.3.1).

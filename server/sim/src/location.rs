@@ -109,6 +109,16 @@ impl SimLocation {
         });
     }
 
+    /// The node is cut off: nobody hears of its agent, and nothing is delivered to it, until [`Self::comes_back`].
+    pub fn falls_silent(&self, instance_id: &str) {
+        let now = self.now();
+        self.with(|place| {
+            if let Some(node) = place.nodes.get_mut(instance_id) {
+                node.agent.silent_since = Some(now);
+            }
+        });
+    }
+
     /// A silent node boots now, and its agent goes on with what it was at.
     pub fn comes_back(&self, instance_id: &str) {
         let now = self.now();

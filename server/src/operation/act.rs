@@ -31,10 +31,17 @@ pub(super) struct Held<'a> {
     pub(super) fence: u64,
 }
 
-/// Reads the record, decides, and does it; answers what was done.
-pub(super) async fn advance(held: Held<'_>, observed: &mut Observed) -> Result<Step> {
-    let Some(saved) = held.inner.store.operation(held.id).await? else { return Ok(Step::Done) };
+/// Reads the record, decides, and does it; answers what was done. `known` is the record as it was read last, so that of
+/// thousands of targets only those are read that have changed.
+pub(super) async fn advance(held: Held<'_>, observed: &mut Observed, known: &mut Option<Saved>) -> Result<Step> {
+    let read = match known.take() {
+        Some(earlier) => held.inner.store.refreshed(earlier).await?,
+        None => held.inner.store.operation(held.id).await?,
+    };
+    let Some(saved) = read else { return Ok(Step::Done) };
     let step = next(&saved, observed, held.inner.clock.now());
+    // A reconciliation writes sends that come before the newest one.
+    *known = (step != Step::Reconcile).then(|| saved.clone());
     let Some(aws) = held.inner.locations.get(&saved.operation.location) else {
         // Taken out of the configuration: the operation waits for its location or its deadline.
         return match step {

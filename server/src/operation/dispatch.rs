@@ -50,7 +50,7 @@ pub(super) async fn dispatch(
     if !asked.is_empty() {
         before = summaries(aws, &asked).await?;
         frozen = busy::frozen(aws, &operation, &asked, &freezes, inner.clock.now()).await?;
-        elsewhere.extend(busy::elsewhere(inner, aws, &asked, inner.clock.now()).await?);
+        elsewhere.extend(busy::elsewhere(inner, aws, operation.spec.kind, &asked, inner.clock.now()).await?);
     }
 
     let now = inner.clock.now();

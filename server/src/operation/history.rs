@@ -14,7 +14,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::{Aws, CommandRecord, ErrorKind, Invocation, InvocationStatus};
 use patchplane_rules::{InstanceId, Location};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use uuid::Uuid;
 
 /// How long AWS keeps commands (S 6.3.10).
@@ -40,8 +40,22 @@ pub(super) async fn sweep(inner: &Inner, location: &Location, aws: &Aws, last: O
     let since = followed.iter().map(|operation| operation.create_time - LOOK_BACK).fold(since, Timestamp::min);
     let since = since.max(now - KEPT);
     let ours = super::dispatch::marker_of(inner);
-    let mut commands = aws.all_patch_commands_since(since).await?;
-    commands.retain(|command| !command.comment.starts_with(&ours));
+    let commands = aws.all_patch_commands_since(since).await?;
+    let mut known: HashMap<OperationId, bool> = HashMap::new();
+    let mut others = Vec::new();
+    for command in commands {
+        let sent_here = match operation_of(&command.comment, &ours) {
+            None => false,
+            Some(id) => match known.entry(id) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unasked) => *unasked.insert(inner.store.listed(id).await?.is_some()),
+            },
+        };
+        if !sent_here {
+            others.push(command);
+        }
+    }
+    let mut commands = others;
     let mut senders = senders::associations(inner, aws, since).await?;
     let ids = commands.iter().map(|command| &command.command_id).chain(senders.keys());
     let owners = inner.store.owners(&ids.map(String::as_str).collect::<Vec<_>>()).await?;
@@ -96,9 +110,16 @@ pub(super) async fn sweep(inner: &Inner, location: &Location, aws: &Aws, last: O
     Ok(())
 }
 
+/// The operation that a command with this comment belongs to, if the comment is a marker of this installation. After a store was
+/// restored from a copy it may not know the operation.
+fn operation_of(comment: &str, ours: &str) -> Option<OperationId> {
+    let (id, _) = comment.strip_prefix(ours)?.split_once(':')?;
+    id.parse().ok()
+}
+
 /// Commands that their association names and AWS does not list by document: what it lists are those that were asked for
 /// by somebody, according to the model, and it is not documented whether State Manager is one.
-async fn unlisted(
+pub(super) async fn unlisted(
     aws: &Aws,
     senders: &Senders,
     listed: &[CommandRecord],

@@ -316,10 +316,11 @@ async fn drive(inner: &Inner, claim: Claim, nudge: &Nudge, busy: Busy<'_>) {
     let mut busy = Some(busy);
     let held = Held { inner, id: claim.id, fence: claim.fence };
     let restored = claim.restored.then(|| Restored { at: inner.clock.now(), compared: None });
+    let mut known = None;
     let mut observed = Observed { restored, never_resend: inner.settings.never_resend, ..Observed::default() };
     loop {
         inner.seen(nudge);
-        let until = match act::advance(held, &mut observed).await {
+        let until = match act::advance(held, &mut observed, &mut known).await {
             Ok(Step::Done) => return,
             Ok(Step::Sleep { until }) => until,
             Ok(_) => continue,

@@ -27,6 +27,8 @@ const SETTLE_EVERY: SignedDuration = SignedDuration::from_secs(30);
 pub(crate) const LISTS_APART: SignedDuration = SignedDuration::from_secs(60);
 /// After a refusal that says "later".
 const REFUSAL_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+/// How long after one batch a much smaller one waits for more free places.
+const FILL_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// Between two attempts to cancel what AWS still shows as running.
 const CANCEL_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// How long AWS freezes a baseline's content under a snapshot id (S 7.1.2).
@@ -125,6 +127,13 @@ pub(crate) struct Restored {
     pub(crate) at: Timestamp,
     /// The last whole list that was compared.
     pub(crate) compared: Option<Timestamp>,
+}
+
+impl Restored {
+    /// Whether a list of that time shows all that may have been sent before this process took the operation up.
+    pub(crate) fn is_whole(&self, listed: Timestamp) -> bool {
+        listed >= due(Some(self.at), UNPROVEN_AFTER)
+    }
 }
 
 /// What keeps pending targets back.
@@ -232,6 +241,9 @@ fn settle(open: &Dispatch, observed: &Observed, now: Timestamp) -> Result<Step, 
 /// Why nothing new is sent, or what is. Asked only when targets are pending.
 fn hold(saved: &Saved, observed: &Observed, now: Timestamp) -> Hold {
     let Saved { operation, targets, dispatches, control, .. } = saved;
+    if observed.restored.is_some_and(|restored| restored.compared.is_none()) {
+        return Hold::Act(Step::Reconcile);
+    }
     if control.cancel.is_some() {
         let explanation = "the operation was cancelled before it was its turn".into();
         let which = Which::Pending;
@@ -249,15 +261,15 @@ fn hold(saved: &Saved, observed: &Observed, now: Timestamp) -> Hold {
         return Hold::Act(skip_pending("DEADLINE", "too little time was left to send it a command".into()));
     }
     if let Some(restored) = observed.restored {
-        let whole = due(Some(restored.at), UNPROVEN_AFTER);
         match restored.compared {
             None => return Hold::Act(Step::Reconcile),
-            Some(last) if last < whole && now >= whole => return Hold::Act(Step::Reconcile),
-            Some(last) if last < whole => {
+            Some(last) if restored.is_whole(last) => {}
+            Some(_) if restored.is_whole(now) => return Hold::Act(Step::Reconcile),
+            Some(_) => {
+                let whole = due(Some(restored.at), UNPROVEN_AFTER);
                 let explanation = "the store was restored from a copy: what was sent since is looked for in AWS".into();
                 return Hold::Wait { reason: "RECONCILING", explanation, until: whole };
             }
-            Some(_) => {}
         }
     }
     if let Some(pause) = &control.pause {
@@ -268,14 +280,15 @@ fn hold(saved: &Saved, observed: &Observed, now: Timestamp) -> Hold {
         if control.renew_snapshot.is_some_and(|asked| asked > chosen) {
             return Hold::Act(Step::RenewSnapshot);
         }
-        let explanation = "the baselines' snapshot is three days old, and AWS would use newer content from now on;                            resume with renew_snapshot to patch by it";
+        let explanation = "the baselines' snapshot is three days old, and AWS would use newer content from now on; resume with \
+             renew_snapshot to patch by it";
         return Hold::Wait { reason: "SNAPSHOT_EXPIRED", explanation: explanation.into(), until: cut_off };
     }
     let not_before = due(observed.last_refusal, REFUSAL_PAUSE);
     if observed.last_refusal.is_some() && now < not_before {
         return Hold::Later(not_before);
     }
-    dispatch(operation, targets, cut_off, now)
+    dispatch(saved, cut_off, now)
 }
 
 /// How long AWS lets a delivered command run, as its answers tell: the longest seen.
@@ -329,9 +342,11 @@ fn skip_pending(reason: &'static str, explanation: String) -> Step {
     Step::EndTargets { state: TargetState::Skipped, reason, explanation, which: Which::Pending }
 }
 
-fn dispatch(operation: &Operation, targets: &[Target], cut_off: Timestamp, now: Timestamp) -> Hold {
+fn dispatch(saved: &Saved, cut_off: Timestamp, now: Timestamp) -> Hold {
+    let Saved { operation, targets, dispatches, .. } = saved;
     let active = targets.iter().filter(|target| target.state.is_active()).count();
-    let free = operation.spec.concurrency(eligible_count(targets)).saturating_sub(active);
+    let concurrency = operation.spec.concurrency(eligible_count(targets));
+    let free = concurrency.saturating_sub(active);
     if free == 0 {
         return Hold::Later(cut_off);
     }
@@ -345,6 +360,12 @@ fn dispatch(operation: &Operation, targets: &[Target], cut_off: Timestamp, now: 
         let explanation = format!("{} targets wait; {}: {}", all().count(), waiting.instance_id, waiting.explanation);
         return Hold::Wait { reason, explanation, until };
     };
+    // A dozen calls come with each batch, so that a fifth of the places is worth a short wait.
+    let filled = dispatches.last().map_or(now, |last| due(Some(last.signed_at), FILL_WITHIN));
+    let pending = all().count();
+    if free < concurrency.div_ceil(5).min(pending) && now < filled {
+        return Hold::Later(filled.min(cut_off));
+    }
     // A batch that AWS refused as a whole is tried again in halves.
     let most = first.max_batch;
     let instance_ids: Vec<InstanceId> = ready

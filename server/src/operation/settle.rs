@@ -12,7 +12,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::{Aws, CommandRecord, SentCommand};
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// How far before its signing a send is looked for in AWS's list.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(15);
@@ -143,13 +143,23 @@ pub(super) async fn reconcile(held: Held<'_>, aws: &Aws, saved: Saved, observed:
         }
         let sent = sent(command);
         accepted(&mut intent, &mut batch, sent, now);
-        held.save(operation.clone(), &batch, Some(&intent), now).await?;
+        let mut tx = held.inner.store.begin().await?;
+        tx.fenced(held.id, held.fence, Duration::ZERO).await?;
+        // Whoever holds one of them meanwhile has waited for the command, or will see its outcome.
+        tx.lock_instances(&operation.location, &intent.instance_ids, operation.id, None, now).await?;
+        held.write(tx, operation.clone(), &batch, Some(&intent), now).await?;
         operation.update_time = now;
         dispatches.push(intent);
         dispatches.sort_by_key(|dispatch| dispatch.batch);
     }
     if let Some(restored) = &mut observed.restored {
         restored.compared = Some(asked);
+        if restored.is_whole(asked) {
+            let mut tx = held.inner.store.begin().await?;
+            tx.fenced(held.id, held.fence, Duration::ZERO).await?;
+            tx.reconciled(held.id).await?;
+            tx.commit().await?;
+        }
     }
     Ok(())
 }

@@ -428,3 +428,18 @@ fn an_install_ends_only_when_the_agent_was_heard_of_again() {
         assert_eq!((target.state, target.reason.as_str()), (state, reason), "ping {ping} at {now}");
     }
 }
+
+#[test]
+fn a_small_batch_waits_a_moment_for_more_free_places() {
+    let mut saved = saved(Kind::Install, 100);
+    saved.operation.spec.concurrency = InstanceLimit::Count(50);
+    set(&mut saved, 0..5, TargetState::Succeeded, Some("c"));
+    set(&mut saved, 5..50, TargetState::Running, Some("c"));
+    let outcome = DispatchOutcome::Sent { command_id: "c".into(), expires_after: None };
+    saved.dispatches.push(Dispatch { outcome, ..intent(start()) });
+    let observed = Observed { last_poll: Some(after(28)), ..Observed::default() };
+    assert_eq!(next(&saved, &observed, after(29)), Step::Sleep { until: after(30) });
+    assert_eq!(dispatched(&next(&saved, &observed, after(30))), 5, "it has waited enough");
+    set(&mut saved, 5..10, TargetState::Succeeded, Some("c"));
+    assert_eq!(dispatched(&next(&saved, &observed, after(29))), 10, "a fifth is free");
+}

@@ -43,7 +43,6 @@ const WRITTEN_BY: &str = "1";
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     database: Database,
     revision: watch::Sender<u64>,
@@ -54,6 +53,13 @@ struct Inner {
     crashed: AtomicBool,
     /// Hears of the commits of other replicas.
     following: Option<AbortHandle>,
+}
+
+/// Without the key that seals tokens.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("installation", &self.installation).finish_non_exhaustive()
+    }
 }
 
 /// Where a test lets the process die: from then on the store answers nothing.

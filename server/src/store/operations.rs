@@ -64,6 +64,39 @@ impl Store {
         Ok(Some(Saved { operation, control, targets, dispatches, revision }))
     }
 
+    /// Brings an operation up to date that was read before, by what was written since. Only for whoever holds it: of the
+    /// sends it reads those that were open, and later ones.
+    pub async fn refreshed(&self, earlier: Saved) -> Result<Option<Saved>> {
+        let Saved { operation: Operation { id, .. }, mut targets, mut dispatches, revision, .. } = earlier;
+        let mut tx = self.snapshot().await?;
+        let Some((operation, control, _)) = read_operation(&mut tx, id).await? else { return Ok(None) };
+        let changed: Vec<Target> = bodies(
+            sqlx::query("SELECT body FROM targets WHERE operation = $1 AND revision > $2 ORDER BY instance")
+                .bind(id.to_string())
+                .bind(revision.cast_signed())
+                .fetch_all(&mut *tx)
+                .await?,
+        )?;
+        for target in changed {
+            match targets.binary_search_by(|known| known.instance_id.cmp(&target.instance_id)) {
+                Ok(at) => targets[at] = target,
+                Err(at) => targets.insert(at, target),
+            }
+        }
+        let open = dispatches.iter().position(|dispatch| dispatch.outcome == DispatchOutcome::Open);
+        dispatches.truncate(open.unwrap_or(dispatches.len()));
+        let later: Vec<Dispatch> = bodies(
+            sqlx::query("SELECT body FROM dispatches WHERE operation = $1 AND batch > $2 ORDER BY batch")
+                .bind(id.to_string())
+                .bind(dispatches.last().map_or(0, |last| i64::from(last.batch)))
+                .fetch_all(&mut *tx)
+                .await?,
+        )?;
+        dispatches.extend(later);
+        let revision = read_revision(&mut tx).await?;
+        Ok(Some(Saved { operation, control, targets, dispatches, revision }))
+    }
+
     /// Reads an operation without its targets.
     pub async fn listed(&self, id: OperationId) -> Result<Option<Listed>> {
         let mut tx = self.snapshot().await?;
@@ -117,18 +150,6 @@ impl Store {
         .fetch_all(self.readers()?)
         .await?;
         rows.iter().map(|row| Ok((row.try_get(1)?, body(row)?))).collect()
-    }
-
-    /// Every operation of ours that has not ended, oldest first; those written by a newer release are left to it.
-    pub async fn unfinished(&self) -> Result<Vec<OperationId>> {
-        let rows = sqlx::query(
-            "SELECT body FROM operations WHERE terminal = 0 AND written_by = $1 AND origin = 'PATCHPLANE' ORDER BY id",
-        )
-        .bind(WRITTEN_BY)
-        .fetch_all(self.readers()?)
-        .await?;
-        let operations: Vec<Operation> = bodies(rows)?;
-        Ok(operations.into_iter().map(|operation| operation.id).collect())
     }
 
     /// The targets that follow `after` in order of instance id, at most `limit`.
