@@ -44,6 +44,7 @@ pub enum Action {
     ListInstanceCompliance,
     ScanInstances,
     InstallPatches,
+    RebootInstances,
     ReadPatchOperations,
     /// Cancelling what has not begun, pausing, resuming.
     ControlPatchOperations,
@@ -137,6 +138,7 @@ impl Action {
             Self::GetComplianceSummary | Self::ListInstanceCompliance => "read compliance",
             Self::ScanInstances => "scan",
             Self::InstallPatches => "install patches",
+            Self::RebootInstances => "reboot instances",
             Self::ReadPatchOperations => "read patch operations",
             Self::ControlPatchOperations => "cancel, pause or resume patch operations",
             Self::InterruptPatchOperations => "interrupt running installations",

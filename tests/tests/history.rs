@@ -1,7 +1,7 @@
 //! What others scan and patch stands in the same history: runs of windows and commands that somebody sent.
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
-use patchplane_aws::PatchCommand;
+use patchplane_aws::{Action, PatchCommand};
 use patchplane_client::{
     Listing,
     api::{
@@ -27,9 +27,8 @@ async fn scan_by_somebody(world: &World, nodes: &[String]) -> String {
     let (clock, locations) = simulated::connect(&world.simulation).await.unwrap();
     let command = PatchCommand {
         instance_ids: nodes.iter().map(|id| id.parse().unwrap()).collect(),
-        operation: "Scan",
+        action: Action::Patch { operation: "Scan", reboot_option: None },
         snapshot_id: Uuid::new_v4().to_string(),
-        reboot_option: None,
         comment: "monthly check".to_owned(),
         timeout_s: 600,
         signed_at: clock.now(),

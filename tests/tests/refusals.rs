@@ -447,7 +447,7 @@ async fn a_new_operation_refuses_each_field_that_is_wrong() {
     let change = |field: &str, change: fn(&mut PatchOperation)| (field.to_owned(), Box::new(change) as Change);
     let mut scans = vec![
         change("kind", |asked| asked.kind = 0),
-        change("kind", |asked| asked.kind = 3),
+        change("kind", |asked| asked.kind = 4),
         change("kind", |asked| asked.kind = -1),
         change("reboot_option", |asked| asked.reboot_option = RebootOption::RebootIfNeeded.into()),
         change("reboot_option", |asked| asked.reboot_option = RebootOption::NoReboot.into()),

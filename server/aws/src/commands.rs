@@ -3,7 +3,7 @@
 use crate::{
     Aws, ErrorKind, Page, PageOf, Result,
     calls::{CANCEL_COMMAND, GET_COMMAND_INVOCATION, LIST_COMMAND_INVOCATIONS, LIST_COMMANDS},
-    page, values, windows,
+    page, reboot, values, windows,
 };
 use aws_sdk_ssm::{operation::get_command_invocation::GetCommandInvocationOutput, types};
 use jiff::Timestamp;
@@ -26,11 +26,11 @@ pub struct CommandRecord {
     pub command_id: String,
     pub comment: String,
     pub document: String,
-    /// `Scan` or `Install`.
+    /// `Scan` or `Install`; of scripts empty.
     pub operation: String,
     /// Empty when it was sent without.
     pub reboot_option: String,
-    /// Empty when it was sent without.
+    /// Empty when it was sent without. Of a reboot the mark that it carries.
     pub snapshot_id: String,
     /// The association that it is a run of; empty when there is none (S 7.2, AssociationId).
     pub association_id: String,
@@ -108,6 +108,15 @@ impl Aws {
     /// Every command of the document that we send since then, whoever sent it. An error means that the listing is not whole.
     pub async fn patch_commands_since(&self, since: Timestamp) -> Result<Vec<CommandRecord>> {
         self.commands_since(DOCUMENT, since).await
+    }
+
+    /// The same of the scripts that we send for reboots; most are others' and do something else.
+    pub async fn reboot_commands_since(&self, since: Timestamp) -> Result<Vec<CommandRecord>> {
+        let mut commands = Vec::new();
+        for document in reboot::DOCUMENTS {
+            commands.extend(self.commands_since(document, since).await?);
+        }
+        Ok(commands)
     }
 
     /// Every command since then that scans or patches, by whichever document.
@@ -230,7 +239,8 @@ fn invoked(at: Timestamp) -> String {
 // === from the SDK ===
 
 fn record(row: &types::Command) -> CommandRecord {
-    let parameter = |name: &str| row.parameters().and_then(|all| all.get(name)?.first()).cloned().unwrap_or_default();
+    let values_of = |name: &str| row.parameters().and_then(|all| all.get(name)).map_or(&[][..], Vec::as_slice);
+    let parameter = |name: &str| values_of(name).first().cloned().unwrap_or_default();
     let status = row.status().map_or("", |status| status.as_str());
     CommandRecord {
         command_id: values::text(row.command_id()),
@@ -238,7 +248,7 @@ fn record(row: &types::Command) -> CommandRecord {
         document: values::text(row.document_name()),
         operation: parameter("Operation"),
         reboot_option: parameter("RebootOption"),
-        snapshot_id: parameter("SnapshotId"),
+        snapshot_id: reboot::snapshot_id(values_of("commands")).map_or_else(|| parameter("SnapshotId"), str::to_owned),
         association_id: parameter("AssociationId"),
         instance_ids: row.instance_ids().iter().filter_map(|id| values::key(Some(id))).collect(),
         targets: windows::terms(row.targets()),

@@ -5,7 +5,7 @@ use crate::{
     calls::{LIST_COMMANDS, SEND_COMMAND},
     commands::DOCUMENT,
     error::{self, is_connection_refused},
-    values,
+    reboot, values,
 };
 use aws_sdk_ssm::{config, operation::send_command::SendCommandError};
 use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
@@ -32,23 +32,34 @@ use std::{
 /// How long one send may take in all; no answer by then means that the outcome is unknown.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One run of AWS-RunPatchBaseline on a batch of nodes.
+/// One command for a batch of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchCommand {
     /// 1 to 50.
     pub instance_ids: Vec<InstanceId>,
-    /// `Scan` or `Install`.
-    pub operation: &'static str,
-    /// A UUID: the baseline's content is frozen under it for three days (S 7.1.2).
+    pub action: Action,
+    /// A UUID: the baseline's content is frozen under it for three days (S 7.1.2). A reboot carries it as a mark.
     pub snapshot_id: String,
-    /// `RebootIfNeeded` or `NoReboot`; unset, AWS takes the former.
-    pub reboot_option: Option<String>,
     /// At most 100 characters (S 6.1.11): the marker by which the command is found again.
     pub comment: String,
     /// For how long AWS tries to deliver it, in seconds: 30 to 2,592,000 (S 6.1.11).
     pub timeout_s: u32,
     /// The time the request is signed with, whenever it leaves: AWS refuses old signatures (S 1.5).
     pub signed_at: Timestamp,
+}
+
+/// What a command does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// AWS-RunPatchBaseline.
+    Patch {
+        /// `Scan` or `Install`.
+        operation: &'static str,
+        /// `RebootIfNeeded` or `NoReboot`; unset, AWS takes the former.
+        reboot_option: Option<&'static str>,
+    },
+    /// A script that reboots each node once; all of them run Windows, or none.
+    Reboot { windows: bool },
 }
 
 /// A command that AWS accepted.
@@ -75,25 +86,33 @@ impl Aws {
     /// Sends it in one attempt of 20 s. SendCommand has no idempotency token (S 3.1.8), so nothing below repeats it:
     /// no retry of the SDK, and the HTTP client repeats only what it never began to write.
     pub async fn send_patch_command(&self, command: &PatchCommand) -> Result<SentCommand, SendFailure> {
-        let PatchCommand { instance_ids, operation, snapshot_id, reboot_option, comment, timeout_s, signed_at } =
-            command;
+        let PatchCommand { instance_ids, action, snapshot_id, comment, timeout_s, signed_at } = command;
         let ids = instance_ids.iter().map(|id| id.as_str().to_owned()).collect();
         let timeout_s = i32::try_from(*timeout_s)
             .map_err(|_| SendFailure::Refused(SEND_COMMAND.refuse("timeout_s is more than AWS takes")))?;
         let mut request = self
             .ssm()
             .send_command()
-            .document_name(DOCUMENT)
             .set_instance_ids(Some(ids))
-            .parameters("Operation", vec![(*operation).to_owned()])
-            .parameters("SnapshotId", vec![snapshot_id.clone()])
             .comment(comment)
             .timeout_seconds(timeout_s)
             // All at once, and one node's failure stops no other: thresholds are between batches, and ours.
             .max_concurrency(instance_ids.len().to_string())
             .max_errors("100%");
-        if let Some(option) = reboot_option {
-            request = request.parameters("RebootOption", vec![option.clone()]);
+        match action {
+            Action::Patch { operation, reboot_option } => {
+                request = request.document_name(DOCUMENT).parameters("Operation", vec![(*operation).to_owned()]);
+                request = request.parameters("SnapshotId", vec![snapshot_id.clone()]);
+                if let Some(option) = reboot_option {
+                    request = request.parameters("RebootOption", vec![(*option).to_owned()]);
+                }
+            }
+            Action::Reboot { windows } => {
+                request = request.document_name(reboot::document(*windows));
+                for (name, values) in reboot::parameters(*windows, snapshot_id, comment) {
+                    request = request.parameters(name, values);
+                }
+            }
         }
         let left = Arc::new(AtomicBool::new(false));
         let answer = request

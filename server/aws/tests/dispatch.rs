@@ -6,7 +6,9 @@ mod scripted;
 mod windows;
 
 use jiff::Timestamp;
-use patchplane_aws::{Access, Aws, Clock, Credentials, ErrorKind, NodeFilter, PatchCommand, SendFailure, VmFilter};
+use patchplane_aws::{
+    Access, Action, Aws, Clock, Credentials, ErrorKind, NodeFilter, PatchCommand, SendFailure, VmFilter,
+};
 use patchplane_rules::{InstanceId, Location};
 use scripted::{Answer, BEGIN, Script, Seen};
 use std::time::Duration;
@@ -25,9 +27,8 @@ fn id(digit: char) -> InstanceId {
 fn scan(signed_at: &str) -> PatchCommand {
     PatchCommand {
         instance_ids: vec![id('a'), id('b')],
-        operation: "Scan",
+        action: Action::Patch { operation: "Scan", reboot_option: Some("NoReboot") },
         snapshot_id: "00000000-0000-4000-8000-000000000001".to_owned(),
-        reboot_option: Some("NoReboot".to_owned()),
         comment: "marker".to_owned(),
         timeout_s: 600,
         signed_at: signed_at.parse().unwrap(),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use patchplane_aws::{Access, Aws, Clock, Credentials, NodeFilter, PatchCommand, SendFailure, VmFilter};
+use patchplane_aws::{Access, Action, Aws, Clock, Credentials, NodeFilter, PatchCommand, SendFailure, VmFilter};
 use patchplane_rules::{InstanceId, Location};
 use patchplane_sim::{Fault, FaultKind, SimClock, Simulation};
 use std::{net::SocketAddr, time::Duration};
@@ -51,9 +51,8 @@ fn keys(access_key_id: &str) -> Credentials {
 fn scan(ids: &[InstanceId]) -> PatchCommand {
     PatchCommand {
         instance_ids: ids.to_vec(),
-        operation: "Scan",
+        action: Action::Patch { operation: "Scan", reboot_option: None },
         snapshot_id: "00000000-0000-4000-8000-000000000001".to_owned(),
-        reboot_option: None,
         comment: "marker".to_owned(),
         timeout_s: 600,
         signed_at: Clock::system().now(),

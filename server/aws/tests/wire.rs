@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use patchplane_aws::{
-    Access, Aws, Clock, Credentials, ErrorKind, InvocationStatus, NodeFilter, Page, PatchCommand, SendFailure,
+    Access, Action, Aws, Clock, Credentials, ErrorKind, InvocationStatus, NodeFilter, Page, PatchCommand, SendFailure,
     SharedAsyncSleep, SharedTimeSource, VmFilter,
 };
 use patchplane_rules::{
@@ -51,9 +51,8 @@ impl Stage {
     fn scan(&self, ids: &[InstanceId]) -> PatchCommand {
         PatchCommand {
             instance_ids: ids.to_vec(),
-            operation: "Scan",
+            action: Action::Patch { operation: "Scan", reboot_option: None },
             snapshot_id: SNAPSHOT.to_owned(),
-            reboot_option: None,
             comment: "marker".to_owned(),
             timeout_s: 600,
             signed_at: self.clock.now(),

@@ -129,6 +129,8 @@ impl Place {
             return;
         }
         let too_long = node.trouble == Some(Trouble::RunsTooLong);
+        // A script asks for a reboot by it (S 6.2.5).
+        let reboot_code = if node.platform.is_windows() { 3010 } else { 194 };
         let failure = match (&invocation.phase, &node.trouble) {
             // S 7.1.13; the guide names this error for two runs at once, too.
             (Phase::Racing, _) => {
@@ -153,6 +155,10 @@ impl Place {
                 self.deliver_due(at);
             }
             (Phase::Scanning, _) if too_long && run.patches => self.run_out(index, node_id, at),
+            (Phase::Scanning, Some(end)) if !run.patches && end.code == reboot_code => {
+                self.set_phase(index, node_id, Phase::Rebooting);
+                self.reboot(command_id, node_id, at);
+            }
             (Phase::Scanning | Phase::Racing, Some(failure)) => self.finish(index, node_id, failure, at),
             (Phase::Racing, None) => {}
             (Phase::Scanning, None) if run.install => {
@@ -187,7 +193,16 @@ impl Place {
         if let Some(node) = self.nodes.get_mut(node_id) {
             node.agent.resumes = None;
         }
-        if self.commands[index].invocation(node_id).is_some_and(|invocation| invocation.phase == Phase::Ended) {
+        let ended = self.commands[index].invocation(node_id).is_some_and(|invocation| invocation.phase == Phase::Ended);
+        if !self.commands[index].run.patches {
+            // A script that asked for a reboot is taken to find in its second run that all is done.
+            let end = StepEnd { code: 0, stdout: String::new(), stderr: String::new() };
+            if !ended {
+                self.finish(index, node_id, end, at);
+            }
+            return;
+        }
+        if ended {
             self.upload(index, node_id, at);
         } else {
             self.report(index, node_id, at);

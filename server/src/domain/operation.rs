@@ -52,6 +52,8 @@ pub enum OriginKind {
 pub enum Kind {
     Scan,
     Install,
+    /// Of the whole system, whatever waits for one.
+    Reboot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -299,12 +301,14 @@ impl Spec {
     /// Documents of AWS allow a patching step two hours (S 6.1.17), delivery takes up to ten minutes, verification twenty.
     pub const SHORTEST_INSTALL: SignedDuration = SignedDuration::from_hours(3);
     pub const SHORTEST_SCAN: SignedDuration = SignedDuration::from_mins(10);
+    /// Ten minutes for delivery, thirty for the script, twenty for verification.
+    pub const SHORTEST_REBOOT: SignedDuration = SignedDuration::from_hours(1);
 
     /// How many at once when nothing is said: a scan changes nothing, an install goes by tenths.
     pub fn default_concurrency(kind: Kind) -> InstanceLimit {
         match kind {
             Kind::Scan => InstanceLimit::Percent(100),
-            Kind::Install => InstanceLimit::Percent(10),
+            Kind::Install | Kind::Reboot => InstanceLimit::Percent(10),
         }
     }
 
@@ -312,7 +316,7 @@ impl Spec {
     pub fn default_max_failures(kind: Kind) -> InstanceLimit {
         match kind {
             Kind::Scan => InstanceLimit::Percent(100),
-            Kind::Install => InstanceLimit::Percent(5),
+            Kind::Install | Kind::Reboot => InstanceLimit::Percent(5),
         }
     }
 
@@ -329,13 +333,12 @@ impl Spec {
     /// How long before the deadline the last command may be sent: an execution and its verification must fit.
     /// `allowance` is how long AWS lets a delivered command run, where an answer has told it (S 6.1.17).
     pub fn dispatch_cut_off(&self, allowance: Option<SignedDuration>) -> SignedDuration {
-        match self.kind {
-            Kind::Scan => SignedDuration::from_mins(5),
-            Kind::Install => {
-                allowance.unwrap_or(SignedDuration::from_hours(2)).max(SignedDuration::ZERO)
-                    + SignedDuration::from_mins(20)
-            }
-        }
+        let execution = match self.kind {
+            Kind::Scan => return SignedDuration::from_mins(5),
+            Kind::Install => SignedDuration::from_hours(2),
+            Kind::Reboot => SignedDuration::from_mins(30),
+        };
+        allowance.unwrap_or(execution).max(SignedDuration::ZERO) + SignedDuration::from_mins(20)
     }
 }
 
@@ -389,6 +392,10 @@ impl TargetState {
 // === impl Target ===
 
 impl Target {
+    pub fn runs_windows(&self) -> bool {
+        self.operating_system.as_ref().is_some_and(|system| system.as_str() == "WINDOWS")
+    }
+
     pub fn pending(instance_id: InstanceId, named: bool, now: Timestamp) -> Self {
         Self {
             instance_id,

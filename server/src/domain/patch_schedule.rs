@@ -103,6 +103,7 @@ impl PatchAction {
             (Kind::Scan, Some(_)) => {
                 Err(Invalid::new("patch_schedule.reboot_option", "must be unset for SCAN: a scan never reboots"))
             }
+            (Kind::Reboot, _) => Err(Invalid::new("patch_schedule.kind", "must be KIND_SCAN or KIND_INSTALL")),
             (Kind::Install, None) => Err(Invalid::new(
                 "patch_schedule.reboot_option",
                 "is required for INSTALL: REBOOT_OPTION_REBOOT_IF_NEEDED or REBOOT_OPTION_NO_REBOOT",
@@ -115,7 +116,7 @@ impl PatchAction {
     pub fn parameters(self) -> BTreeMap<String, Vec<String>> {
         let operation = match self.kind {
             Kind::Scan => "Scan",
-            Kind::Install => "Install",
+            Kind::Install | Kind::Reboot => "Install",
         };
         let reboot = self.reboot_option.map(|option| match option {
             RebootOption::RebootIfNeeded => "RebootIfNeeded",

@@ -250,8 +250,9 @@ fn spec(asked: pb::PatchOperation) -> Result<Spec, Error> {
     let kind = match pb::patch_operation::Kind::try_from(asked.kind) {
         Ok(pb::patch_operation::Kind::Scan) => Kind::Scan,
         Ok(pb::patch_operation::Kind::Install) => Kind::Install,
+        Ok(pb::patch_operation::Kind::Reboot) => Kind::Reboot,
         Ok(pb::patch_operation::Kind::Unspecified) => {
-            return Err(Invalid::new(field("kind"), "is required: KIND_SCAN or KIND_INSTALL").into());
+            return Err(Invalid::new(field("kind"), "is required: KIND_SCAN, KIND_INSTALL or KIND_REBOOT").into());
         }
         Err(_) => return Err(Invalid::new(field("kind"), "is not a value this server knows").into()),
     };
@@ -294,8 +295,9 @@ fn reboot_option(kind: Kind, asked: i32) -> Result<Option<RebootOption>, Invalid
     let wrong = |rule: &str| Err(Invalid::new("patch_operation.reboot_option", rule));
     match (kind, Wire::try_from(asked)) {
         (_, Err(_)) => wrong("is not a value this server knows"),
-        (Kind::Scan, Ok(Wire::Unspecified)) => Ok(None),
+        (Kind::Scan | Kind::Reboot, Ok(Wire::Unspecified)) => Ok(None),
         (Kind::Scan, Ok(_)) => wrong("must be unset for SCAN: a scan never reboots"),
+        (Kind::Reboot, Ok(_)) => wrong("must be unset for REBOOT: that is what it does"),
         (Kind::Install, Ok(Wire::Unspecified)) => {
             wrong("is required for INSTALL: REBOOT_OPTION_REBOOT_IF_NEEDED or REBOOT_OPTION_NO_REBOOT")
         }
@@ -334,6 +336,7 @@ fn max_duration(kind: Kind, asked: Option<prost_types::Duration>) -> Result<Sign
     let least = match kind {
         Kind::Scan => Spec::SHORTEST_SCAN,
         Kind::Install => Spec::SHORTEST_INSTALL,
+        Kind::Reboot => Spec::SHORTEST_REBOOT,
     };
     let wrong = || {
         let rule = format!("must be {least:#} to 7 days for this kind: delivery, execution and verification must fit");

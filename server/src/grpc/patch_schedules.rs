@@ -293,6 +293,7 @@ fn kind(asked: i32) -> Result<Kind, Invalid> {
         Ok(Wire::Scan) => Ok(Kind::Scan),
         Ok(Wire::Install) => Ok(Kind::Install),
         Ok(Wire::Unspecified) => Err(Invalid::new(field("kind"), "is required: KIND_SCAN or KIND_INSTALL")),
+        Ok(Wire::Reboot) => Err(Invalid::new(field("kind"), "must be KIND_SCAN or KIND_INSTALL")),
         Err(_) => Err(Invalid::new(field("kind"), "is not a value this server knows")),
     }
 }
@@ -372,6 +373,7 @@ fn wire_kind(kind: Option<Kind>) -> i32 {
         None => Wire::Unspecified,
         Some(Kind::Scan) => Wire::Scan,
         Some(Kind::Install) => Wire::Install,
+        Some(Kind::Reboot) => Wire::Reboot,
     }
     .into()
 }

@@ -231,7 +231,7 @@ async fn observe(inner: &Inner, aws: &Aws, saved: &mut Saved, command_ids: &[Str
         let ids: Vec<InstanceId> = invocations.iter().map(|invocation| invocation.instance_id.clone()).collect();
         let summaries = match operation.spec.kind {
             Kind::Install => summaries(aws, &ids).await?,
-            Kind::Scan => HashMap::new(),
+            Kind::Scan | Kind::Reboot => HashMap::new(),
         };
         let now = inner.clock.now();
         for invocation in &invocations {

@@ -61,7 +61,7 @@ pub(super) async fn elsewhere(
     now: Timestamp,
 ) -> Result<HashMap<InstanceId, String>> {
     let mut others = commands(inner, aws, instance_ids, now).await?;
-    if kind == Kind::Install {
+    if kind != Kind::Scan {
         others.extend(windows(aws, now).await?);
     }
     let by_tags = |other: &Other| other.terms.iter().any(|term| term.key.starts_with("tag"));

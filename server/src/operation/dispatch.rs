@@ -17,7 +17,7 @@ use crate::{
     store::{Saved, Tx},
 };
 use jiff::{SignedDuration, Timestamp};
-use patchplane_aws::{Aws, ErrorKind, PatchCommand, SendFailure, SentCommand};
+use patchplane_aws::{Action, Aws, ErrorKind, PatchCommand, SendFailure, SentCommand};
 use patchplane_rules::InstanceId;
 use std::collections::HashMap;
 
@@ -98,7 +98,7 @@ pub(super) async fn dispatch(
     let written: Vec<Target> = batch.iter().chain(&waiting).cloned().collect();
     held.write(tx, operation.clone(), &written, Some(&intent), now).await?;
 
-    let sent = aws.send_patch_command(&command(&operation, &intent)).await;
+    let sent = aws.send_patch_command(&command(&operation, &intent, &batch)).await;
     let now = inner.clock.now();
     match sent {
         Ok(sent) => {
@@ -148,21 +148,19 @@ fn hold_back(
     waiting
 }
 
-fn command(operation: &Operation, intent: &Dispatch) -> PatchCommand {
+fn command(operation: &Operation, intent: &Dispatch, batch: &[Target]) -> PatchCommand {
+    let reboot_option = operation.spec.reboot_option.map(|option| match option {
+        RebootOption::RebootIfNeeded => "RebootIfNeeded",
+        RebootOption::NoReboot => "NoReboot",
+    });
     PatchCommand {
         instance_ids: intent.instance_ids.clone(),
-        operation: match operation.spec.kind {
-            Kind::Scan => "Scan",
-            Kind::Install => "Install",
+        action: match operation.spec.kind {
+            Kind::Scan => Action::Patch { operation: "Scan", reboot_option },
+            Kind::Install => Action::Patch { operation: "Install", reboot_option },
+            Kind::Reboot => Action::Reboot { windows: batch.iter().any(Target::runs_windows) },
         },
         snapshot_id: intent.snapshot_id.clone(),
-        reboot_option: operation.spec.reboot_option.map(|option| {
-            match option {
-                RebootOption::RebootIfNeeded => "RebootIfNeeded",
-                RebootOption::NoReboot => "NoReboot",
-            }
-            .to_owned()
-        }),
         comment: intent.marker.clone(),
         timeout_s: intent.timeout_s,
         signed_at: intent.signed_at,

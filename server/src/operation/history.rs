@@ -251,7 +251,7 @@ fn started(location: &Location, id: OperationId, first: &CommandRecord, origin: 
             kind,
             targets: TargetSelection::default(),
             reboot_option: match (kind, first.reboot_option.as_str()) {
-                (Kind::Scan, _) => None,
+                (Kind::Scan | Kind::Reboot, _) => None,
                 (Kind::Install, "NoReboot") => Some(RebootOption::NoReboot),
                 // The document's default (S 7.2.1).
                 (Kind::Install, _) => Some(RebootOption::RebootIfNeeded),
@@ -306,7 +306,7 @@ fn take_in(
     outcome::observe(&mut target, invocation, None, operation, now);
     if invocation.status == InvocationStatus::Success {
         let explanation = match operation.spec.kind {
-            Kind::Scan => "the command reported success; what it found is in the instance's patches",
+            Kind::Scan | Kind::Reboot => "the command reported success; what it found is in the instance's patches",
             Kind::Install => {
                 "the command reported success, which is its own word: not verified here is what is installed, and whether \
                  the agent came back"
@@ -328,7 +328,7 @@ fn take_in(
 fn end(operation: &mut Operation, targets: &[Target], now: Timestamp) {
     let succeeded = targets.iter().filter(|target| target.state == TargetState::Succeeded).count();
     let verified = match operation.spec.kind {
-        Kind::Scan => "",
+        Kind::Scan | Kind::Reboot => "",
         Kind::Install => "; what they installed was not verified here",
     };
     let (state, reason, explanation) = match targets.len() {

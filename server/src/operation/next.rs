@@ -276,7 +276,7 @@ fn hold(saved: &Saved, observed: &Observed, now: Timestamp) -> Hold {
         return Hold::Wait { reason: "PAUSED", explanation: pause.explanation(), until: cut_off };
     }
     let chosen = operation.snapshot_time.unwrap_or(operation.create_time);
-    if now >= due(Some(chosen), SNAPSHOT_LASTS) {
+    if operation.spec.kind != Kind::Reboot && now >= due(Some(chosen), SNAPSHOT_LASTS) {
         if control.renew_snapshot.is_some_and(|asked| asked > chosen) {
             return Hold::Act(Step::RenewSnapshot);
         }
@@ -367,9 +367,11 @@ fn dispatch(saved: &Saved, cut_off: Timestamp, now: Timestamp) -> Hold {
         return Hold::Later(filled.min(cut_off));
     }
     // A batch that AWS refused as a whole is tried again in halves.
-    let most = first.max_batch;
+    let (most, windows) = (first.max_batch, first.runs_windows());
     let instance_ids: Vec<InstanceId> = ready
         .take_while(|target| target.max_batch == most)
+        // Windows reboots by another document.
+        .filter(|target| operation.spec.kind != Kind::Reboot || target.runs_windows() == windows)
         .take(free.min(most).min(MAX_BATCH))
         .map(|target| target.instance_id.clone())
         .collect();
@@ -428,6 +430,7 @@ fn finish(operation: &Operation, targets: &[Target]) -> Step {
     let done = match operation.spec.kind {
         Kind::Scan => "scanned",
         Kind::Install => "patched",
+        Kind::Reboot => "rebooted",
     };
     if operation.state == State::Cancelling {
         let explanation = format!(

@@ -18,6 +18,10 @@ const REPORTED_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 /// The same after it has failed: most such runs report nothing.
 const FAILURE_REPORTED_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 
+/// What is said of a target that was only to reboot.
+const REBOOTED: &str =
+    "rebooted, and its agent is back; what it reports of patches is from before until it is scanned again";
+
 /// The reason of a target that is as it was asked for although its command says otherwise.
 const COMMAND_ERROR: &str = "COMMAND_ERROR";
 
@@ -47,7 +51,9 @@ pub(crate) fn observe(
         InvocationStatus::InProgress | InvocationStatus::Cancelling => {
             let rebooting = operation.spec.reboot_option == Some(RebootOption::RebootIfNeeded)
                 && ours.is_some_and(|summary| summary.installed_pending_reboot > 0);
-            let (state, explanation) = if rebooting {
+            let (state, explanation) = if operation.spec.kind == Kind::Reboot {
+                (TargetState::Rebooting, "its agent has the command to reboot")
+            } else if rebooting {
                 target.rebooted = true;
                 (TargetState::Rebooting, "patches are installed; it reboots")
             } else {
@@ -60,6 +66,8 @@ pub(crate) fn observe(
         InvocationStatus::Success => {
             target.command_end = Some(ended(target, invocation, now));
             target.after = ours.cloned();
+            // The script ends well only if it was so.
+            target.rebooted |= operation.spec.kind == Kind::Reboot;
             target.become_(TargetState::Verifying, "", "the command succeeded; its outcome is verified", now);
         }
         InvocationStatus::Failed | InvocationStatus::TimedOut => {
@@ -228,7 +236,11 @@ pub(crate) fn verify(
         waited: waited(target, now),
     });
     let said = failure.map(told);
-    let found = report.as_ref().map(|report| reported(target, report, operation));
+    let found = match (&report, &verdict) {
+        (Some(report), _) => Some(reported(target, report, operation)),
+        (None, Verdict::Succeeded(_)) => Some(REBOOTED.to_owned()),
+        (None, _) => None,
+    };
     let explanation = [said, found].into_iter().flatten().collect::<Vec<_>>().join("; ");
     target.after = report;
     match verdict {
@@ -264,6 +276,17 @@ pub(crate) fn judge(facts: Facts<'_>) -> Verdict {
     let Facts { kind, reboot_option, failure, report, overwritten, lost, rebooted, back, waited } = facts;
     let timed_out = failure.is_some_and(FailureClass::is_time_out);
     let installs = kind == Kind::Install;
+    if kind == Kind::Reboot {
+        let away = !back && waited < BACK_WITHIN;
+        return match failure {
+            Some(class) if !timed_out => Verdict::Failed(class),
+            _ if away => Verdict::Wait,
+            _ if !back => Verdict::Failed(FailureClass::AgentNotBack),
+            // It may have rebooted, and the script was not there to see it.
+            Some(class) => Verdict::Failed(class),
+            None => Verdict::Succeeded(""),
+        };
+    }
     let Some(report) = report else {
         return match failure {
             None if waited < REPORTED_WITHIN && !lost => Verdict::Wait,
@@ -316,7 +339,10 @@ pub(crate) fn is_overwritten(
 ) -> bool {
     let ours = target.after.is_some() || summary.is_some_and(|summary| is_ours(summary, target, operation));
     let lost = summary.and_then(|summary| summary.operation_end) > target.command_end;
-    !ours && has_changed(summary, target) && (lost || waited(target, now) >= REPORTED_WITHIN)
+    operation.spec.kind != Kind::Reboot
+        && !ours
+        && has_changed(summary, target)
+        && (lost || waited(target, now) >= REPORTED_WITHIN)
 }
 
 /// What this attempt reported, by the node's compliance items: only if all of them are of its command (S 8.3.2), for
@@ -382,6 +408,8 @@ fn operation_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Scan => "Scan",
         Kind::Install => "Install",
+        // Reports nothing.
+        Kind::Reboot => "",
     }
 }
 

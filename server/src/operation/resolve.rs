@@ -134,6 +134,7 @@ pub(crate) fn near_misses(vms: &[VirtualMachine], selection: &TargetSelection) -
 pub(crate) fn plan(location: &Location, spec: &Spec, targets: &[Target]) -> Plan {
     let run = match (spec.kind, spec.reboot_option) {
         (Kind::Scan, _) => "Scan".to_owned(),
+        (Kind::Reboot, _) => "Reboot".to_owned(),
         (Kind::Install, Some(RebootOption::NoReboot)) => "Install, NoReboot".to_owned(),
         (Kind::Install, _) => "Install, RebootIfNeeded".to_owned(),
     };
@@ -165,7 +166,7 @@ pub(crate) fn plan(location: &Location, spec: &Spec, targets: &[Target]) -> Plan
 pub(crate) async fn groups_without_baseline(aws: &Aws, spec: &Spec, targets: &[Target]) -> Vec<Notice> {
     let groups = &spec.targets.patch_groups;
     let systems: BTreeSet<_> = targets.iter().filter_map(|target| target.operating_system.as_ref()).collect();
-    if groups.is_empty() || systems.is_empty() {
+    if groups.is_empty() || systems.is_empty() || spec.kind == Kind::Reboot {
         return Vec::new();
     }
     let Ok(mappings) = aws.group_mappings().await else { return Vec::new() };

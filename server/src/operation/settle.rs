@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Result,
-    domain::operation::{Dispatch, DispatchOutcome, Operation, Target, TargetState},
+    domain::operation::{Dispatch, DispatchOutcome, Kind, Operation, Target, TargetState},
     store::Saved,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -38,7 +38,7 @@ pub(super) async fn settle(
     // The time of the question counts: what AWS takes after it may be missing in the answer.
     let asked = held.inner.clock.now();
     let mut matches: Vec<CommandRecord> =
-        aws.patch_commands_since(since).await?.into_iter().filter(|command| is_ours(command, &intent)).collect();
+        listed(aws, &operation, since).await?.into_iter().filter(|command| is_ours(command, &intent)).collect();
     matches.sort_by_key(|command| command.requested);
     if matches.len() > 1 {
         tracing::error!(operation.id = %operation.id, batch = number, "DUPLICATE_DISPATCH: AWS lists one send twice");
@@ -51,6 +51,14 @@ pub(super) async fn settle(
             Ok(())
         }
     }
+}
+
+/// AWS's whole list of commands of the documents that the operation sends.
+async fn listed(aws: &Aws, operation: &Operation, since: Timestamp) -> Result<Vec<CommandRecord>> {
+    Ok(match operation.spec.kind {
+        Kind::Scan | Kind::Install => aws.patch_commands_since(since).await?,
+        Kind::Reboot => aws.reboot_commands_since(since).await?,
+    })
 }
 
 /// What a whole list without the send means for the search.
@@ -111,7 +119,7 @@ pub(super) async fn reconcile(held: Held<'_>, aws: &Aws, saved: Saved, observed:
     let mut targets: HashMap<_, Target> =
         targets.into_iter().map(|target| (target.instance_id.clone(), target)).collect();
     let since = operation.create_time.checked_sub(LOOK_BACK).unwrap_or(operation.create_time);
-    for command in aws.patch_commands_since(since).await? {
+    for command in listed(aws, &operation, since).await? {
         let known = dispatches.iter().any(|dispatch| dispatch.marker == command.comment);
         let Some(rest) = command.comment.strip_prefix(&ours).filter(|_| !known) else { continue };
         let Some((batch, attempt)) = rest.split_once('.').and_then(|(b, a)| Some((b.parse().ok()?, a.parse().ok()?)))

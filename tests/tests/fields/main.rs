@@ -161,7 +161,9 @@ fn rule(method: &str, message: &str, field: &str) -> Option<Rule> {
         // What is unset stays as it is.
         ("PatchSchedule", "kind" | "reboot_option") if method == "UpdatePatchSchedule" => choices(&[-1, 3]),
         ("PatchSchedule", "targets" | "recurrence") if method == "UpdatePatchSchedule" => Rule::Holds,
-        ("PatchOperation" | "PatchSchedule", "kind") => choices(&[-1, 0, 3]),
+        ("PatchOperation", "kind") => choices(&[-1, 0, 4]),
+        // Reboots have no schedule.
+        ("PatchSchedule", "kind") => choices(&[-1, 0, 3, 4]),
         ("PatchOperation" | "PatchSchedule", "reboot_option") => choices(&[-1, 0, 3]),
         ("PatchOperation" | "PatchSchedule", "targets") => Rule::Required,
         ("PatchOperation" | "PatchSchedule", "rollout") => Rule::Holds,

@@ -107,6 +107,8 @@ enum Command {
     Scan(operations::Scan),
     /// Installs what is approved and missing.
     Install(operations::Install),
+    /// Reboots, and installs nothing.
+    Reboot(operations::RebootInstances),
     /// What was scanned and patched, and how it went.
     Operations(operations::Operations),
     /// Follows everything that is scanned and patched, until Ctrl-C.
@@ -183,6 +185,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Groups(command) => command.run(&context).await,
         Command::Scan(command) => command.run(&context).await,
         Command::Install(command) => command.run(&context).await,
+        Command::Reboot(command) => command.run(&context).await,
         Command::Operations(command) => command.run(&context).await,
         Command::Watch(command) => command.run(&context).await,
         Command::Events(command) => command.run(&context).await,

@@ -57,6 +57,21 @@ pub(crate) struct Install {
     reboot: Reboot,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Installs nothing. What waited for a reboot shows as installed after the next scan. Shows the plan and asks before it begins.
+
+Examples:
+  patchctl reboot --group web                           a tenth of them at a time
+  patchctl reboot --instance i-0123456789abcdef0
+  patchctl reboot --group web --concurrency 1 --validate-only")]
+pub(crate) struct RebootInstances {
+    #[command(flatten)]
+    spec: Spec,
+    #[command(flatten)]
+    consent: Consent,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Reboot {
     IfNeeded,
@@ -202,6 +217,17 @@ impl Scan {
     }
 }
 
+impl RebootInstances {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let Self { spec, consent } = self;
+        let (no_wait, validate_only) = (spec.no_wait, consent.change.validate_only);
+        let request = spec.request(context, Kind::Reboot, patch_operation::RebootOption::Unspecified)?;
+        let call = |change| context.client.create_patch_operation(framed(request.clone(), change));
+        let created = context.with_consent(consent, call, |created| created.plan.as_ref(), question).await?;
+        started(context, created, validate_only, no_wait).await
+    }
+}
+
 impl Install {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let Self { spec, consent, reboot } = self;
@@ -227,15 +253,15 @@ pub(crate) fn question(created: &api::CreatePatchOperationResponse) -> String {
     if operation.kind() == Kind::Scan {
         return format!("Scan {instances} instance{plural}?");
     }
+    let limits = format!("{} at once, stop after {} failed", number(rollout.concurrency), number(rollout.max_failures));
+    if operation.kind() == Kind::Reboot {
+        return format!("Reboot {instances} instance{plural}, {limits}?");
+    }
     let reboot = match operation.reboot_option() {
         patch_operation::RebootOption::RebootIfNeeded => "reboot those that need it",
         _ => "reboot none",
     };
-    format!(
-        "Install on {instances} instance{plural}, {} at once, stop after {} failed, {reboot}?",
-        number(rollout.concurrency),
-        number(rollout.max_failures),
-    )
+    format!("Install on {instances} instance{plural}, {limits}, {reboot}?")
 }
 
 pub(crate) fn framed(request: api::CreatePatchOperationRequest, change: Change) -> api::CreatePatchOperationRequest {

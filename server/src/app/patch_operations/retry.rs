@@ -69,6 +69,7 @@ impl NewPatchOperation {
         match self.spec.kind {
             Kind::Scan => Action::ScanInstances,
             Kind::Install => Action::InstallPatches,
+            Kind::Reboot => Action::RebootInstances,
         }
     }
 }

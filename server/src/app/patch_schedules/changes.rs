@@ -345,7 +345,7 @@ fn task_work(work: &mut Work, asked: &Asked, now: &PatchSchedule) -> Result<()> 
     let kind = asked.kind.or(now.reading.kind).ok_or_else(unclear)?;
     let reboot_option = match (asked.reboot_option, kind) {
         (Some(option), _) => option,
-        (None, Kind::Scan) => None,
+        (None, Kind::Scan | Kind::Reboot) => None,
         (None, Kind::Install) => now.reading.reboot_option,
     };
     let action = PatchAction::new(kind, reboot_option)?;

@@ -68,6 +68,7 @@ impl From<Listed> for pb::PatchOperation {
             kind: match kind {
                 Kind::Scan => pb::patch_operation::Kind::Scan,
                 Kind::Install => pb::patch_operation::Kind::Install,
+                Kind::Reboot => pb::patch_operation::Kind::Reboot,
             }
             .into(),
             targets: Some(targets.into()),
