@@ -154,11 +154,14 @@ impl World {
         drop(server);
         meanwhile(&place).await;
         let world = Self { faulty, ..Self::open(simulation, folder, place, crash).await };
-        // On a shared database the claims of the dead last until their lease is over.
-        let (going_on, _) = world.store().going_on(None).await.unwrap();
-        let ours = going_on.iter().filter(|listed| listed.operation.id.is_ours()).count();
+        // On a shared database the claims of the dead last until their lease is over. What is left may end at once.
         let claimed = async {
-            while world.server.app().engine().working_on() < ours {
+            loop {
+                let (going_on, _) = world.store().going_on(None).await.unwrap();
+                let ours = going_on.iter().filter(|listed| listed.operation.id.is_ours()).count();
+                if world.server.app().engine().working_on() >= ours {
+                    return;
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };

@@ -115,8 +115,9 @@ impl PatchAction {
     /// The document's parameters (S 7.1.2). The snapshot is left to AWS, which takes one for each run (S 7.1.6).
     pub fn parameters(self) -> BTreeMap<String, Vec<String>> {
         let operation = match self.kind {
-            Kind::Scan => "Scan",
-            Kind::Install | Kind::Reboot => "Install",
+            // `new` lets no reboot in.
+            Kind::Scan | Kind::Reboot => "Scan",
+            Kind::Install => "Install",
         };
         let reboot = self.reboot_option.map(|option| match option {
             RebootOption::RebootIfNeeded => "RebootIfNeeded",
