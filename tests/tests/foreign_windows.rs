@@ -132,8 +132,7 @@ async fn an_installation_waits_for_a_window_that_is_about_to_install_on_its_inst
     let left = opens.duration_since(world.simulation.clock().now()).unsigned_abs();
     world.simulation.clock().advance(left - Duration::from_secs(900));
 
-    let elsewhere = world.create(install("db")).await.name;
-    let scanned = world.create(scan("web")).await.name;
+    let (elsewhere, scanned) = (world.run(install("db")).await.name, world.run(scan("web")).await.name);
     let name = world.create(install("web")).await.name;
     world.settle().await;
     let waiting = world.operation(&name).await;
