@@ -219,12 +219,7 @@ impl Scan {
 
 impl RebootInstances {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Self { spec, consent } = self;
-        let (no_wait, validate_only) = (spec.no_wait, consent.change.validate_only);
-        let request = spec.request(context, Kind::Reboot, patch_operation::RebootOption::Unspecified)?;
-        let call = |change| context.client.create_patch_operation(framed(request.clone(), change));
-        let created = context.with_consent(consent, call, |created| created.plan.as_ref(), question).await?;
-        started(context, created, validate_only, no_wait).await
+        self.spec.start(context, self.consent, Kind::Reboot, patch_operation::RebootOption::Unspecified).await
     }
 }
 
@@ -235,11 +230,7 @@ impl Install {
             Reboot::IfNeeded => patch_operation::RebootOption::RebootIfNeeded,
             Reboot::No => patch_operation::RebootOption::NoReboot,
         };
-        let (no_wait, validate_only) = (spec.no_wait, consent.change.validate_only);
-        let request = spec.request(context, Kind::Install, reboot)?;
-        let call = |change| context.client.create_patch_operation(framed(request.clone(), change));
-        let created = context.with_consent(consent, call, |created| created.plan.as_ref(), question).await?;
-        started(context, created, validate_only, no_wait).await
+        spec.start(context, consent, Kind::Install, reboot).await
     }
 }
 
@@ -270,6 +261,21 @@ pub(crate) fn framed(request: api::CreatePatchOperationRequest, change: Change) 
 }
 
 impl Spec {
+    /// Starts it once the plan has been agreed to.
+    async fn start(
+        self,
+        context: &Context,
+        consent: Consent,
+        kind: Kind,
+        reboot: patch_operation::RebootOption,
+    ) -> Result<Exit, Failure> {
+        let (no_wait, validate_only) = (self.no_wait, consent.change.validate_only);
+        let request = self.request(context, kind, reboot)?;
+        let call = |change| context.client.create_patch_operation(framed(request.clone(), change));
+        let created = context.with_consent(consent, call, |created| created.plan.as_ref(), question).await?;
+        started(context, created, validate_only, no_wait).await
+    }
+
     fn request(
         self,
         context: &Context,
