@@ -371,6 +371,16 @@ pub fn install_by(group: &str, concurrency: Amount) -> CreatePatchOperationReque
     })
 }
 
+/// A request to install what the group `web` lacks, two nodes at once, that no failure stops: every node's fate is to be seen.
+/// Several proofs of absence take hours.
+pub fn unstopped() -> CreatePatchOperationRequest {
+    let mut request = install_by("web", Amount::Count(2));
+    let asked = request.patch_operation.as_mut().unwrap();
+    asked.rollout.as_mut().unwrap().max_failures = Some(InstanceLimit { amount: Some(Amount::Count(50)) });
+    asked.max_duration = Some(prost_types::Duration { seconds: 24 * 3600, nanos: 0 });
+    request
+}
+
 /// A request to freeze a group everywhere, from now on.
 pub fn freeze(group: &str) -> CreateFreezeRequest {
     let selector = Some(Selector::PatchGroup(group.to_owned()));

@@ -7,16 +7,17 @@ use futures::StreamExt as _;
 use patchplane_client::{
     Client,
     api::{
-        CreatePatchOperationRequest, GetPatchOperationRequest, InstanceLimit, ListPatchOperationsRequest,
-        PatchOperation, WatchPatchOperationRequest, instance_limit::Amount, patch_operation::State,
+        CreatePatchOperationRequest, GetPatchOperationRequest, ListPatchOperationsRequest, PatchOperation,
+        WatchPatchOperationRequest, patch_operation::State,
     },
 };
 use patchplane_server::store::Place;
 use patchplane_tests::{
-    ACCOUNT, PARENT, full, install_by,
+    ACCOUNT, PARENT, full,
     postgres::Postgres,
     processes::{Home, Process, Signal, Sim, patchplane},
     shell::Ended,
+    unstopped,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
@@ -100,15 +101,6 @@ async fn play<R: Future<Output = Tally> + Send + 'static>(rounds: u64, round: fn
     tally
 }
 
-/// An installation in three batches, which no failure stops, and time for several proofs of absence.
-fn request() -> CreatePatchOperationRequest {
-    let mut request = install_by("web", Amount::Count(2));
-    let asked = request.patch_operation.as_mut().unwrap();
-    asked.rollout.as_mut().unwrap().max_failures = Some(InstanceLimit { amount: Some(Amount::Count(50)) });
-    asked.max_duration = Some(prost_types::Duration { seconds: 24 * 3600, nanos: 0 });
-    request
-}
-
 async fn client(server: &Process) -> Client {
     Client::connect(format!("http://{}", server.tells("address=").await)).await.unwrap()
 }
@@ -172,7 +164,7 @@ async fn killed_again_and_again(seed: u64) -> Tally {
     let sim = Sim::start(seed).await;
     sim.makes_nodes(NODES);
     sim.fate("POST", "faults", &json!({ "faults": mishap(seed) }));
-    let (home, request) = (Home::new(None, None), request());
+    let (home, request) = (Home::new(None, None), unstopped());
     let (mut tally, mut names) = (Tally { rounds: 1, ..Tally::default() }, BTreeSet::new());
     let (server, client, ended) = loop {
         let server = home.serves(&sim);
@@ -240,7 +232,7 @@ async fn one_of_two_is_lost(seed: u64) -> Tally {
     sim.fate("POST", "faults", &json!({ "faults": mishap(seed % 3) }));
     let postgres = Postgres::new();
     let Place::Postgres(store) = postgres.place() else { panic!("{:?} is no PostgreSQL", postgres.place()) };
-    let (home, request) = (Home::new(Some(&store), None), request());
+    let (home, request) = (Home::new(Some(&store), None), unstopped());
     let (one, other) = (home.serves(&sim), home.serves(&sim));
     let (at_one, at_other) = (client(&one).await, client(&other).await);
     let name = create(&at_one, &request).await;
@@ -294,7 +286,7 @@ async fn brought_back(seed: u64) -> Tally {
     let mut random = StdRng::seed_from_u64(seed);
     let sim = Sim::start(seed).await;
     sim.makes_nodes(NODES);
-    let (home, request) = (Home::new(None, None), request());
+    let (home, request) = (Home::new(None, None), unstopped());
     let server = home.serves(&sim);
     let name = create(&client(&server).await, &request).await;
     sends_arrive(&sim, seed % 2, PATIENCE).await;
@@ -326,7 +318,7 @@ async fn servers_and_simulations_end_when_they_are_told_to() {
     let home = Home::new(None, None);
     let server = home.serves(&sim);
     let client = client(&server).await;
-    let name = create(&client, &request()).await;
+    let name = create(&client, &unstopped()).await;
     let asked = WatchPatchOperationRequest { name: name.clone(), ..Default::default() };
     let mut watch = client.patch_operations().watch_patch_operation(asked).await.unwrap().into_inner();
     assert!(watch.message().await.unwrap().is_some());
@@ -367,7 +359,7 @@ async fn a_server_on_real_time_patches_in_a_role_that_it_assumes() {
     let home = Home::new(None, Some(&format!("arn:aws:iam::{ACCOUNT}:role/patching")));
     let server = home.serves_by_the_system_s_time(&sim);
     let client = client(&server).await;
-    let mut request = request();
+    let mut request = unstopped();
     // As much at once as when nothing is said.
     request.patch_operation.as_mut().unwrap().rollout = None;
     let ended = client.wait(create(&client, &request).await).await.unwrap();
@@ -415,7 +407,7 @@ async fn a_store_is_looked_after_by_commands_also_while_a_server_runs() {
         let home = Home::new(Some(place), None);
         let server = home.serves(&sim);
         let client = client(&server).await;
-        let name = create(&client, &request()).await;
+        let name = create(&client, &unstopped()).await;
         let id = name.rsplit('/').next().unwrap();
         store("check", place, 0, &["generation 2", "1 operations (1 unfinished), 5 targets"]);
         client.wait(&name).await.unwrap();

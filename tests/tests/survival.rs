@@ -4,12 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::{
-    CancelPatchOperationRequest, CreatePatchOperationRequest, InstanceLimit, PatchOperation,
-    PausePatchOperationRequest, ResumePatchOperationRequest, instance_limit::Amount, patch_operation::State,
-    patch_operation_target,
+    CancelPatchOperationRequest, CreatePatchOperationRequest, PatchOperation, PausePatchOperationRequest,
+    ResumePatchOperationRequest, instance_limit::Amount, patch_operation::State, patch_operation_target,
 };
 use patchplane_sim::{Fault, FaultKind, SimClock, Simulation, Trouble};
-use patchplane_tests::{ACCOUNT, REGION, World, full, install_by, scan};
+use patchplane_tests::{ACCOUNT, REGION, World, full, install_by, scan, unstopped};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use std::time::Duration;
 
@@ -59,21 +58,11 @@ fn account(seed: u64) -> (Simulation, Vec<String>) {
     (simulation, nodes)
 }
 
-/// Two nodes at once, and no failure stops it: every node's fate is to be seen.
-fn request() -> CreatePatchOperationRequest {
-    let mut request = install_by("web", Amount::Count(2));
-    let asked = request.patch_operation.as_mut().unwrap();
-    asked.rollout.as_mut().unwrap().max_failures = Some(InstanceLimit { amount: Some(Amount::Count(50)) });
-    // Several proofs of absence take hours.
-    asked.max_duration = Some(prost_types::Duration { seconds: 24 * 3600, nanos: 0 });
-    request
-}
-
 /// How many calls of AWS an undisturbed installation takes.
 async fn undisturbed() -> u32 {
     let (simulation, nodes) = account(1);
     let world = World::around(simulation, None).await;
-    let name = world.create(request()).await.name;
+    let name = world.create(unstopped()).await.name;
     let ended = world.finish(&name).await;
     assert_eq!(ended.state(), State::Succeeded, "{}", ended.explanation);
     assert!(world.account().commands() >= 3, "three batches");
@@ -106,7 +95,7 @@ async fn a_crash_in_the_midst_of_any_call_of_aws_installs_nothing_twice() {
             let (simulation, nodes) = account(1);
             simulation.inject(at_call(call, death));
             let world = World::around(simulation, None).await;
-            let (request, mut operations) = (request(), world.client.patch_operations());
+            let (request, mut operations) = (unstopped(), world.client.patch_operations());
             let asked = tokio::spawn({
                 let request = request.clone();
                 async move { operations.create_patch_operation(request).await }
@@ -146,7 +135,7 @@ async fn any_fault_at_any_call_of_aws_is_survived() {
             let (simulation, nodes) = account(1);
             let world = World::around(simulation, None).await;
             world.inject(at_call(call, fault));
-            let mut ask = request();
+            let mut ask = unstopped();
             let name = loop {
                 // A caller whose call fails sends the same again.
                 let answer = world.patiently(world.client.create_patch_operation(ask.clone())).await;
@@ -170,7 +159,7 @@ async fn a_command_that_aws_lists_late_is_found_and_not_sent_again() {
         let world = World::around(simulation, None).await;
         world.account().commands_appear_after(minutes(lag));
         world.inject(Fault { operation: Some("SendCommand".into()), ..at_call(0, FaultKind::LoseAnswer) });
-        let name = world.create(request()).await.name;
+        let name = world.create(unstopped()).await.name;
         let ended = world.finish(&name).await;
         all_is_well(&world, &ended, &nodes, &format!("{lag} min")).await;
     }
@@ -181,7 +170,7 @@ async fn a_foreign_command_with_our_comment_is_not_taken_for_ours() {
     let (simulation, nodes) = account(1);
     let world = World::around(simulation, None).await;
     world.inject(Fault { operation: Some("SendCommand".into()), ..at_call(0, FaultKind::LoseRequest) });
-    let name = world.create(request()).await.name;
+    let name = world.create(unstopped()).await.name;
     world.play_until(|simulation| simulation.faults_met() > 0).await;
     let targets = world.targets(&name).await;
     let batch: Vec<&str> = targets
