@@ -1,6 +1,7 @@
 //! Configuration: one typed tree from a TOML file. Unknown keys are refused with the nearest known one.
 
 use crate::{operation::Settings, store::Place};
+use bytesize::ByteSize;
 use jiff::SignedDuration;
 use patchplane_aws::Credentials;
 use patchplane_rules::{AccountId, Location, OperatingSystem, Region};
@@ -31,6 +32,93 @@ pub struct Config {
     /// How commands are sent. Unset means the defaults.
     #[serde(default)]
     pub dispatch: DispatchConfig,
+    /// What callers may ask at most. Unset means the defaults.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How the server ends.
+    #[serde(default)]
+    pub drain: Drain,
+    /// What the server tells of itself, beside what the variables `OTEL_*` say.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+/// What callers may ask at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// How long a call may take whose caller sets no deadline. Streams and waits have none then.
+    #[serde(with = "humantime_serde")]
+    pub default_deadline: Duration,
+    /// The longest deadline of a call that is no stream; a caller's longer one is cut to it.
+    #[serde(with = "humantime_serde")]
+    pub max_deadline: Duration,
+    /// How many calls are worked on at once, streams not counted; what is beyond is refused with RESOURCE_EXHAUSTED.
+    pub concurrent_calls: usize,
+    /// How many streams are open at once.
+    pub concurrent_streams: usize,
+    /// The largest request.
+    pub message_size: ByteSize,
+    /// The largest headers of a request, all together.
+    pub header_size: ByteSize,
+    /// Between two pings on a connection on which nothing else is heard.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_interval: Duration,
+    /// How long the answer to a ping may take before the connection is given up.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_timeout: Duration,
+}
+
+/// How the server ends after SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// For how long it goes on serving while its health says NOT_SERVING, so that balancers send callers elsewhere.
+    #[serde(with = "humantime_serde")]
+    pub lame_duck: Duration,
+    /// How long calls under way may take after that.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+/// What the server tells of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where Prometheus finds `/metrics`. Unset: nowhere.
+    pub prometheus: Option<SocketAddr>,
+    /// How log lines look. Unset means `text`.
+    pub logs: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// A line of JSON each.
+    Json,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            default_deadline: Duration::from_secs(60),
+            max_deadline: Duration::from_secs(600),
+            concurrent_calls: 256,
+            concurrent_streams: 2000,
+            message_size: ByteSize::mib(1),
+            header_size: ByteSize::kib(16),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { lame_duck: Duration::from_secs(5), timeout: Duration::from_secs(15) }
+    }
 }
 
 /// How commands are sent, and by which of several servers.
