@@ -61,6 +61,9 @@ pub struct Limits {
     pub message_size: ByteSize,
     /// The largest headers of a request, all together.
     pub header_size: ByteSize,
+    /// After which time a connection is asked to be made anew (GOAWAY), so that callers spread over new servers.
+    #[serde(with = "humantime_serde")]
+    pub connection_age: Duration,
     /// Between two pings on a connection on which nothing else is heard.
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
@@ -109,6 +112,7 @@ impl Default for Limits {
             concurrent_streams: 2000,
             message_size: ByteSize::mib(1),
             header_size: ByteSize::kib(16),
+            connection_age: Duration::from_secs(1800),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
         }

@@ -15,5 +15,6 @@ mod grpc;
 pub mod operation;
 pub mod server;
 pub mod store;
+pub mod telemetry;
 
 pub use error::{Error, Result};

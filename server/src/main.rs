@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use patchplane_aws::Clock;
 use patchplane_server::{
     config::Config,
-    server::{self, Server},
+    server::{self, Entrance, Server, Stop},
     store::{Exported, Place, Store, Survey},
 };
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -196,12 +196,16 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     #[cfg(not(feature = "simulated"))]
     let clock = Clock::system();
     let locations = server::connect(&config, &clock).await?;
-    let store = server::open_store(options.store.as_ref().unwrap_or(&config.store)).await?;
-    let feeds = config.advisory_feeds.clone();
-    let server = Server::start_with(clock, locations, store, feeds, config.dispatch.settings()).await?;
-    let server = server.keeping(config.retention());
-    tracing::info!(address = %listener.local_addr()?, locations = config.locations.len(), "serving");
-    server.serve(listener, stopped()).await
+    let (address, place) = (listener.local_addr()?, options.store.unwrap_or_else(|| config.store.clone()));
+    let entrance = Entrance::new(config.limits).await?;
+    let start = Box::pin(async {
+        let store = server::open_store(place).await?;
+        let (entrance, feeds) = (entrance.clone(), config.advisory_feeds.clone());
+        let server = Server::start_behind(entrance, clock, locations, store, feeds, config.dispatch.settings()).await?;
+        tracing::info!(%address, locations = config.locations.len(), "serving");
+        Ok(server.keeping(config.retention()).draining(config.drain))
+    });
+    server::serve_behind(entrance.clone(), listener, start, stopped()).await
 }
 
 #[cfg(feature = "simulated")]
@@ -288,6 +292,7 @@ async fn demo(options: Demo) -> anyhow::Result<()> {
     let (stop, told) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(listener, async {
         told.await.ok();
+        Stop::Soon
     }));
     let client = Client::connect(&address).await?;
     let location = Location::new("111122223333", "us-east-1")?;
@@ -321,7 +326,7 @@ async fn sim(options: Sim) -> anyhow::Result<()> {
         simulation.at(patchplane_sim::DEFAULT_ACCOUNT, "us-east-1").populate(instances);
     }
     println!("Simulating AWS on http://{} (Ctrl-C ends it).", listener.local_addr()?);
-    simulation.serve(listener, stopped()).await;
+    simulation.serve(listener, async { drop(stopped().await) }).await;
     Ok(())
 }
 
@@ -353,12 +358,12 @@ async fn listen(address: SocketAddr, network: bool) -> anyhow::Result<TcpListene
 }
 
 /// Until SIGTERM or Ctrl-C.
-async fn stopped() {
+async fn stopped() -> Stop {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return Stop::Soon };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => Stop::Gently,
+        _ = tokio::signal::ctrl_c() => Stop::Soon,
     }
 }
 
