@@ -148,6 +148,7 @@ pub mod simulated {
     use super::{Access, Aws, BTreeMap, Clock, Location};
     use patchplane_aws::{Credentials, SharedAsyncSleep, SharedTimeSource};
     use patchplane_sim::{SimClock, Simulation};
+    use std::path::Path;
 
     /// The two accounts and two Regions of the showcase.
     pub const LOCATIONS: [(&str, &str); 4] = [
@@ -160,6 +161,14 @@ pub mod simulated {
     /// When the showcase's clock starts, and how many seconds it counts in one.
     pub const START: &str = "2025-11-24T00:00:00Z";
     pub const SPEED: f64 = 60.0;
+
+    /// What a server of the showcase is configured with, when nobody says otherwise; its store is in this folder.
+    pub fn configuration(folder: &Path) -> String {
+        let store = folder.join("patchplane.db");
+        let tables =
+            LOCATIONS.map(|(account, region)| format!("[[locations]]\naccount = {account:?}\nregion = {region:?}\n"));
+        format!("store = {store:?}\n{}", tables.concat())
+    }
 
     /// The clock of a simulation, for SDK and engine.
     pub fn clock(clock: &SimClock) -> Clock {
