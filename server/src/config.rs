@@ -1,4 +1,14 @@
-//! Configuration: one typed tree from a TOML file. Unknown keys are refused with the nearest known one.
+//! Configuration: one typed tree from a file, the environment and the command line, or all that is wrong with it.
+//!
+//! A key is a field here, a row of `KEYS` and a line of `docs/patchplane.example.toml`; tests hold the three together.
+
+mod effective;
+mod keys;
+mod layers;
+
+pub use effective::Effective;
+pub use keys::{KEYS, Key, Unset};
+pub use layers::Layers;
 
 use crate::{operation::Settings, store::Place};
 use bytesize::ByteSize;
@@ -6,21 +16,24 @@ use jiff::SignedDuration;
 use patchplane_aws::Credentials;
 use patchplane_rules::{AccountId, Location, OperatingSystem, Region};
 use serde::Deserialize;
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-/// What `serve --config` needs to know.
-#[derive(Clone, Debug, Deserialize)]
+/// What `serve` needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where to listen. Unset means 127.0.0.1:50051.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
+    /// Listen beyond loopback although callers are not authenticated. Unset means false.
+    #[serde(default)]
+    pub unauthenticated_network: bool,
     /// A file, made when missing, or `postgres://user@host/database`; its password may come by PGPASSWORD or PGPASSFILE.
     pub store: Place,
-    /// How many days after its beginning an operation that has ended is forgotten. Unset means 400; the least is 31, for
+    /// How long after its beginning an operation that has ended is forgotten. Unset means 400 days; the least is 31, for
     /// what AWS still lists would be found again.
-    #[serde(default = "default_retention_days")]
-    pub retention_days: u32,
+    #[serde(default = "default_retention", with = "humantime_serde")]
+    pub retention: Duration,
     /// Another endpoint for all AWS calls, such as a test double. Plain http is taken on loopback only.
     #[serde(default)]
     pub aws_endpoint_url: Option<String>,
@@ -47,13 +60,13 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// How long a call may take whose caller sets no deadline. Streams and waits have none then.
+    /// How long a call may take whose caller sets no deadline. Streams have none, and waits the longest.
     #[serde(with = "humantime_serde")]
     pub default_deadline: Duration,
     /// The longest deadline of a call that is no stream; a caller's longer one is cut to it.
     #[serde(with = "humantime_serde")]
     pub max_deadline: Duration,
-    /// How many calls are worked on at once, streams not counted; what is beyond is refused with RESOURCE_EXHAUSTED.
+    /// How many calls are worked on at once, streams not counted; what is beyond is refused at once, as UNAVAILABLE.
     pub concurrent_calls: usize,
     /// How many streams are open at once.
     pub concurrent_streams: usize,
@@ -126,16 +139,21 @@ impl Default for Drain {
 }
 
 /// How commands are sent, and by which of several servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct DispatchConfig {
     /// What follows when a command is proven never to have reached AWS. Unset means `proven`.
-    #[serde(default)]
     pub resend: Resend,
-    /// For how long a server has an operation to itself, in seconds: 10 to 600. When it dies, another one on the same store
-    /// goes on after that time. Unset means 60.
-    #[serde(default)]
-    pub lease_seconds: Option<u32>,
+    /// For how long a server has an operation to itself, 10 s to 10 min. When it dies, another one on the same store goes on
+    /// after that time. Unset means a minute.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+}
+
+impl Default for DispatchConfig {
+    fn default() -> Self {
+        Self { resend: Resend::default(), lease: Settings::default().lease }
+    }
 }
 
 /// What follows a proof that a command never reached AWS.
@@ -162,7 +180,7 @@ pub struct AdvisoryFeed {
 }
 
 /// One account in one Region, and how to get in.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LocationConfig {
     pub account: AccountId,
@@ -175,68 +193,65 @@ pub struct LocationConfig {
     pub external_id: Option<String>,
 }
 
-/// What is wrong with a configuration; the text says where and what to do.
+/// All that is wrong with a configuration, a line each: where, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(Vec<String>);
 
-pub fn default_listen() -> SocketAddr {
+fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 50051))
 }
 
-fn default_retention_days() -> u32 {
-    400
+fn default_retention() -> Duration {
+    Duration::from_secs(400 * 24 * 3600)
 }
 
 impl Config {
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError(format!("{} cannot be read: {error}", path.display())))?;
-        Self::parse(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
-    }
-
+    /// A configuration from this text alone.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError(explain(&error.to_string())))?;
-        if config.locations.is_empty() {
-            return Err(ConfigError("`locations` must name at least one account and Region".into()));
-        }
-        for (i, feed) in config.advisory_feeds.iter().enumerate() {
-            OperatingSystem::parse(feed.operating_system.as_str())
-                .map_err(|invalid| ConfigError(format!("advisory_feeds[{i}].{invalid}")))?;
-        }
-        if config.dispatch.lease_seconds.is_some_and(|seconds| !(10..=600).contains(&seconds)) {
-            return Err(ConfigError("dispatch.lease_seconds must be 10 to 600".into()));
-        }
-        if config.retention_days < 31 {
-            return Err(ConfigError("`retention_days` must be at least 31: AWS lists commands for 30 days".into()));
-        }
-        let mut seen = BTreeMap::new();
-        for (i, location) in config.locations.iter().enumerate() {
-            if location.external_id.is_some() && location.role_arn.is_none() {
-                return Err(ConfigError(format!("locations[{i}]: external_id is only for a role: set role_arn, too")));
-            }
-            if let Some(first) = seen.insert(location.location(), i) {
-                return Err(ConfigError(format!(
-                    "locations[{i}]: {} stands already at locations[{first}]",
-                    location.location()
-                )));
-            }
-        }
-        Ok(config)
+        Layers::default().text(None, text).load().map(|(config, _)| config)
     }
 
     pub fn retention(&self) -> SignedDuration {
-        SignedDuration::from_hours(24 * i64::from(self.retention_days))
+        SignedDuration::try_from(self.retention).unwrap_or(SignedDuration::MAX)
+    }
+
+    /// Values that are right alone and not together.
+    fn contradictions(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let Self { listen, locations, limits, .. } = self;
+        if !listen.ip().is_loopback() && !self.unauthenticated_network {
+            faults.push(format!(
+                "`listen` is {listen}, which is not a loopback address, and callers are not authenticated: everybody who \
+                 reaches the port could patch; listen on 127.0.0.1, or say `unauthenticated_network = true` \
+                 (--unauthenticated-network)"
+            ));
+        }
+        if limits.default_deadline > limits.max_deadline {
+            faults.push("`limits.default_deadline` must not be longer than `limits.max_deadline`".to_owned());
+        }
+        if locations.is_empty() {
+            faults.push("`locations` must name at least one account and Region".to_owned());
+        }
+        let mut seen = BTreeMap::new();
+        for (i, location) in locations.iter().enumerate() {
+            if location.external_id.is_some() && location.role_arn.is_none() {
+                faults.push(format!("`locations[{i}].external_id` is only for a role: set `role_arn`, too"));
+            }
+            if let Some(first) = seen.insert(location.location(), i) {
+                faults.push(format!(
+                    "`locations[{i}]` says {} again, which stands at `locations[{first}]`",
+                    location.location()
+                ));
+            }
+        }
+        faults
     }
 }
 
 impl DispatchConfig {
     pub fn settings(&self) -> Settings {
-        let defaults = Settings::default();
-        Settings {
-            lease: self.lease_seconds.map_or(defaults.lease, |seconds| Duration::from_secs(seconds.into())),
-            never_resend: self.resend == Resend::Never,
-        }
+        Settings { lease: self.lease, never_resend: self.resend == Resend::Never }
     }
 }
 
@@ -254,20 +269,6 @@ impl LocationConfig {
                 session_name: "patchplane".to_owned(),
             },
         }
-    }
-}
-
-/// Adds the nearest known key to serde's refusal of an unknown one.
-fn explain(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = message.contains("unknown field").then(|| quoted.next()).flatten();
-    let nearest = unknown.and_then(|unknown| {
-        let far = |known: &&str| strsim::jaro_winkler(unknown, known);
-        quoted.max_by(|a, b| far(a).total_cmp(&far(b)))
-    });
-    match nearest {
-        Some(known) => format!("{}\ndid you mean `{known}`?", message.trim_end()),
-        None => message.trim_end().to_owned(),
     }
 }
 
@@ -291,9 +292,17 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_refused_with_the_nearest_known_one() {
-        let error = Config::parse(&GOOD.replace("store =", "stroe =")).unwrap_err().to_string();
-        assert!(error.contains("did you mean `store`?"), "{error}");
+    fn a_misspelt_or_former_key_is_refused_with_the_nearest_known_one() {
+        for (line, meant) in [
+            ("stroe = \"x.db\"", "store"),
+            ("retention_days = 400", "retention"),
+            ("dispatch.lease_seconds = 60", "lease"),
+            ("telemetry.log = \"json\"", "logs"),
+            ("max_deadline = \"1m\"", "limits.max_deadline"),
+        ] {
+            let told = Config::parse(&format!("{line}\n{GOOD}")).unwrap_err().to_string();
+            assert!(told.contains("line 1: ") && told.contains(&format!("did you mean `{meant}`?")), "{told}");
+        }
     }
 
     #[test]
@@ -305,9 +314,37 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_forgotten_while_aws_still_lists_it() {
-        assert!(Config::parse(&format!("retention_days = 31\n{GOOD}")).is_ok());
-        assert!(Config::parse(&format!("retention_days = 30\n{GOOD}")).is_err());
+    fn values_out_of_range_are_refused_by_their_whole_path() {
+        // Each with the nearest value that is taken.
+        for (path, bad, good) in [
+            // Nothing is forgotten while AWS still lists it.
+            ("retention", "\"30d\"", "\"31d\""),
+            ("dispatch.lease", "\"9s\"", "\"10s\""),
+            ("dispatch.lease", "\"601s\"", "\"10m\""),
+            ("limits.max_deadline", "\"86401s\"", "\"24h\""),
+            ("limits.default_deadline", "\"999ms\"", "\"1s\""),
+            ("limits.default_deadline", "\"601s\"", "\"10m\""),
+            ("limits.concurrent_calls", "0", "1"),
+            ("limits.concurrent_streams", "0", "1"),
+            ("limits.message_size", "\"65535B\"", "\"64KiB\""),
+            ("limits.message_size", "\"65MiB\"", "\"64MiB\""),
+            ("limits.header_size", "\"4095B\"", "\"4KiB\""),
+            ("limits.header_size", "\"1025KiB\"", "\"1MiB\""),
+            ("limits.keepalive_interval", "\"0s\"", "\"1s\""),
+            ("limits.keepalive_timeout", "20", "\"20s\""),
+            ("drain.lame_duck", "\"301s\"", "\"5m\""),
+            ("drain.timeout", "\"0s\"", "\"1s\""),
+            ("telemetry.prometheus", "\"9464\"", "\"127.0.0.1:9464\""),
+            ("telemetry.logs", "\"xml\"", "\"json\""),
+            ("listen", "\"0.0.0.0:50051\"", "\"[::1]:50051\""),
+        ] {
+            let parse = |value: &str| Config::parse(&format!("{path} = {value}\n{GOOD}"));
+            parse(good).unwrap_or_else(|error| panic!("{path} = {good}: {error}"));
+            let told = parse(bad).expect_err(bad).to_string();
+            assert!(told.contains(&format!("`{path}`")), "{path} = {bad}: {told}");
+        }
+        let open = format!("listen = \"0.0.0.0:50051\"\nunauthenticated_network = true\n{GOOD}");
+        assert!(Config::parse(&open).is_ok());
     }
 
     #[test]
@@ -320,11 +357,66 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_and_repeated_locations_are_refused() {
+    fn wrong_or_repeated_locations_are_refused() {
         for (good, bad) in [("123456789012", "1234"), ("eu-central-1", "Frankfurt")] {
             assert!(Config::parse(&GOOD.replace(good, bad)).is_err(), "{bad}");
         }
         let twice = format!("{GOOD}\n[[locations]]\naccount = \"123456789012\"\nregion = \"eu-central-1\"\n");
-        assert!(Config::parse(&twice).unwrap_err().to_string().contains("stands already"));
+        assert!(Config::parse(&twice).unwrap_err().to_string().contains("which stands at `locations[0]`"));
+        assert!(Config::parse("store = \"x.db\"\nlocations = []").is_err());
+        let role = |line: &str| Config::parse(&format!("{GOOD}\n{line}\n"));
+        assert!(role("external_id = \"x\"").unwrap_err().to_string().contains("role_arn"));
+        assert!(role("role_arn = \"patchplane\"").is_err());
+        assert!(role("role_arn = \"arn:aws-cn:iam::123456789012:role/ops/patchplane\"").is_ok());
+    }
+
+    /// The example, with every commented line that is a key or a table's head taken in.
+    fn uncommented(keep: impl Fn(&str) -> bool) -> String {
+        let line =
+            |line: &str| match line.strip_prefix('#').filter(|line| line.starts_with(|c: char| !c.is_whitespace())) {
+                Some(line) if keep(line) => line.to_owned(),
+                Some(_) => String::new(),
+                None => line.to_owned(),
+            };
+        EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    const EXAMPLE: &str = include_str!("../../docs/patchplane.example.toml");
+
+    #[test]
+    fn the_example_is_right_as_it_stands_and_with_all_its_keys() {
+        Config::parse(EXAMPLE).unwrap();
+        Config::parse(&uncommented(|_| true)).unwrap();
+    }
+
+    #[test]
+    fn the_example_has_every_key_with_its_default() {
+        let whole: toml::Table = uncommented(|_| true).parse().unwrap();
+        for key in KEYS {
+            let value = key
+                .path
+                .split('.')
+                .try_fold(&toml::Value::Table(whole.clone()), |value, name| match name.strip_suffix("[]") {
+                    Some(list) => value.get(list)?.as_array()?.last(),
+                    None => value.get(name),
+                })
+                .cloned();
+            let value = value.unwrap_or_else(|| panic!("docs/patchplane.example.toml lacks {}", key.path));
+            if let Unset::Default(default) = key.unset {
+                assert_eq!(value.to_string(), default, "{}", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_the_example_change_nothing() {
+        let has_default = |line: &str| {
+            let name = line.split(" =").next().unwrap();
+            let default =
+                |key: &Key| matches!(key.unset, Unset::Default(_)) && key.path.rsplit('.').next() == Some(name);
+            line.starts_with('[') && !line.starts_with("[[") || KEYS.iter().any(default)
+        };
+        let (bare, whole) = (Config::parse(EXAMPLE).unwrap(), Config::parse(&uncommented(has_default)).unwrap());
+        assert_eq!(bare, whole);
     }
 }

@@ -9,7 +9,6 @@ use crate::{
     store::{Place, Store},
     telemetry::metrics,
 };
-use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::{Access, Aws, Clock};
 use patchplane_rules::Location;
@@ -124,7 +123,7 @@ impl Server {
     /// Serves until `stop`, then drains.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
         let entrance = self.entrance.clone();
-        serve_behind(entrance, listener, Box::pin(async { Ok(self) }), stop).await
+        serve_behind(entrance, listener, async { Ok(self) }, stop).await
     }
 }
 
@@ -135,7 +134,7 @@ impl Server {
 pub async fn serve_behind(
     entrance: Entrance,
     listener: TcpListener,
-    start: BoxFuture<'_, anyhow::Result<Server>>,
+    start: impl Future<Output = anyhow::Result<Server>>,
     stop: impl Future<Output = Stop>,
 ) -> anyhow::Result<()> {
     let Entrance(door) = entrance;
@@ -284,6 +283,7 @@ pub mod simulated {
     use super::{Access, Aws, BTreeMap, Clock, Location};
     use patchplane_aws::{Credentials, SharedAsyncSleep, SharedTimeSource};
     use patchplane_sim::{SimClock, Simulation};
+    use std::path::Path;
 
     /// The two accounts and two Regions of the showcase.
     pub const LOCATIONS: [(&str, &str); 4] = [
@@ -296,6 +296,14 @@ pub mod simulated {
     /// When the showcase's clock starts, and how many seconds it counts in one.
     pub const START: &str = "2025-11-24T00:00:00Z";
     pub const SPEED: f64 = 60.0;
+
+    /// What a server of the showcase is configured with, when nobody says otherwise; its store is in this folder.
+    pub fn configuration(folder: &Path) -> String {
+        let store = folder.join("patchplane.db");
+        let tables =
+            LOCATIONS.map(|(account, region)| format!("[[locations]]\naccount = {account:?}\nregion = {region:?}\n"));
+        format!("store = {store:?}\n{}", tables.concat())
+    }
 
     /// The clock of a simulation, for SDK and engine.
     pub fn clock(clock: &SimClock) -> Clock {

@@ -183,7 +183,7 @@ impl Home {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("patchplane.db");
         let mut config = format!("store = {:?}\n", store.unwrap_or(file.to_str().unwrap()));
-        config += "[dispatch]\nlease_seconds = 10\n";
+        config += "[dispatch]\nlease = \"10s\"\n";
         config += &format!("[[locations]]\naccount = {ACCOUNT:?}\nregion = {REGION:?}\n");
         if let Some(role_arn) = role_arn {
             config += &format!("role_arn = {role_arn:?}\n");

@@ -49,8 +49,7 @@ fn the_simulated_account_is_named_only_where_a_process_or_a_test_is_put_together
         "server/aws/tests/",
         "server/src/server.rs",
         "server/src/main.rs",
-        "server/src/cli/",
-        "server/src/cli.rs",
+        "server/src/commands/",
         "tests/",
     ];
     only_under("patchplane_sim", &allowed, "the server must not know which AWS answers it");

@@ -42,7 +42,7 @@ pub(super) async fn bound(State(bounds): State<Bounds>, request: Request, next: 
         return next.run(request).await;
     }
     match bounds.admit(kind, request.headers()) {
-        Err(refused) => return Status::from(refused).into_http(),
+        Err(refused) => Status::from(refused).into_http(),
         Ok(permit) => {
             let answer = match bounds.limits.time(kind, timeout(request.headers())) {
                 None => next.run(request).await,

@@ -1,0 +1,9 @@
+//! The commands of the binary, a file each: its options, and what it does.
+
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod health;
+pub(crate) mod serve;
+#[cfg(feature = "simulated")]
+pub(crate) mod sim;
+pub(crate) mod store;
