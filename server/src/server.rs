@@ -270,11 +270,29 @@ pub async fn connect(config: &Config, clock: &Clock) -> anyhow::Result<BTreeMap<
     Ok(locations)
 }
 
+/// Opens the store, and waits for a database that is not there yet.
+pub async fn await_store(place: &Place) -> anyhow::Result<Store> {
+    loop {
+        match Store::open(place, None).await {
+            Err(error) if error.passes() => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(store = %place, cause, "the store does not answer yet; it is asked again");
+                tokio::time::sleep(ASK_STORE_EVERY).await;
+            }
+            opened => return opened.map_err(|error| anyhow::Error::new(error).context(cannot_be_opened(place))),
+        }
+    }
+}
+
+fn cannot_be_opened(place: &Place) -> String {
+    format!("the store {place} cannot be opened")
+}
+
 /// Opens the store, saying which it was if that fails.
 pub async fn open_store(place: impl Into<Place>) -> anyhow::Result<Store> {
     use anyhow::Context as _;
     let place = place.into();
-    Store::open(&place, None).await.with_context(|| format!("the store {place} cannot be opened"))
+    Store::open(&place, None).await.with_context(|| cannot_be_opened(&place))
 }
 
 /// The simulated account behind the real SDK.

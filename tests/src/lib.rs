@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
 pub mod changes;
+pub mod otlp;
 pub mod postgres;
 pub mod processes;
 pub mod raw;

@@ -183,7 +183,7 @@ impl Home {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("patchplane.db");
         let mut config = format!("store = {:?}\n", store.unwrap_or(file.to_str().unwrap()));
-        config += "[dispatch]\nlease = \"10s\"\n";
+        config += "[dispatch]\nlease = \"10s\"\n[drain]\nlame_duck = \"0s\"\n";
         config += &format!("[[locations]]\naccount = {ACCOUNT:?}\nregion = {REGION:?}\n");
         if let Some(role_arn) = role_arn {
             config += &format!("role_arn = {role_arn:?}\n");
@@ -218,12 +218,23 @@ impl Home {
         names.map(|name| self.folder.path().join(name)).into_iter().filter(|file| file.exists())
     }
 
+    /// Adds to the configuration.
+    pub fn says(&self, text: &str) {
+        let config = fs::read_to_string(self.config()).unwrap();
+        fs::write(self.config(), format!("{config}{text}\n")).unwrap();
+    }
+
     /// Starts a server that works with this simulation, by its time.
     pub fn serves(&self, sim: &Sim) -> Process {
+        Process::start(self.serve_by_its_time(sim))
+    }
+
+    /// How such a server is started.
+    pub fn serve_by_its_time(&self, sim: &Sim) -> Command {
         let health = sim.fate("GET", "health", &Value::Null);
         let mut serve = self.serve(sim);
         serve.args(["--clock", &format!("{}@{SPEED}", health["time"].as_str().unwrap())]);
-        Process::start(serve)
+        serve
     }
 
     /// The same by the system's time.

@@ -10,7 +10,7 @@ use patchplane_server::{
     },
     store::{CrashPoint, Error, Place, Store},
 };
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 use tempfile::TempDir;
 use ulid::Ulid;
 
@@ -58,6 +58,19 @@ impl Db {
         match self {
             Self::File(folder) => Place::File(folder.path().join("patchplane.db")),
             Self::Postgres(postgres) => postgres.place(),
+        }
+    }
+
+    /// Carries out SQL past the store, while nobody has it open.
+    pub fn sql(&self, sql: &str) {
+        match self {
+            Self::Postgres(postgres) => drop(postgres.psql(sql)),
+            Self::File(folder) => {
+                let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
+                let file = folder.path().join("patchplane.db");
+                let done = Command::new("python3").args(["-c", script]).arg(file).arg(sql).status().unwrap();
+                assert!(done.success(), "{sql}");
+            }
         }
     }
 

@@ -18,6 +18,8 @@ const SOCKET: &str = ".s.PGSQL.5432";
 
 pub struct Wire {
     folder: TempDir,
+    /// The socket of the PostgreSQL.
+    server: String,
     database: String,
     gate: Arc<Gate>,
 }
@@ -37,22 +39,29 @@ enum State {
 
 impl Wire {
     pub fn to(postgres: &Postgres) -> Self {
+        let wire = Self::shut(postgres);
+        wire.open();
+        wire
+    }
+
+    /// One on which nobody answers until it is opened.
+    pub fn shut(postgres: &Postgres) -> Self {
         let Place::Postgres(url) = postgres.place() else { panic!("{:?} is no PostgreSQL", postgres.place()) };
         let (database, rest) = url.strip_prefix("postgres:///").unwrap().split_once("?host=").unwrap();
         let server = format!("{}/{SOCKET}", rest.split_once('&').unwrap().0);
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
         let gate = Arc::new(Gate { mark: watch::Sender::new(""), state: watch::Sender::new(State::Open) });
-        tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move {
-                while let Ok((client, _)) = listener.accept().await {
-                    let server = UnixStream::connect(&server).await.unwrap();
-                    carry(client, server, &gate);
-                }
+        Self { folder: tempfile::tempdir().unwrap(), server, database: database.to_owned(), gate }
+    }
+
+    pub fn open(&self) {
+        let listener = UnixListener::bind(self.folder.path().join(SOCKET)).unwrap();
+        let (gate, server) = (Arc::clone(&self.gate), self.server.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = UnixStream::connect(&server).await.unwrap();
+                carry(client, server, &gate);
             }
         });
-        Self { folder, database: database.to_owned(), gate }
     }
 
     pub fn place(&self) -> Place {

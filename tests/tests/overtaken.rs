@@ -105,3 +105,29 @@ async fn a_send_that_comes_after_the_proof_of_its_absence_is_too_old_for_aws() {
     let ended = two.other.finish(&name).await;
     two.all_is_well(&ended).await;
 }
+
+/// The caller gives up in the very moment that its operation is committed, so that nobody here begins to work on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_whose_caller_is_gone_before_the_answer_goes_on_all_the_same() {
+    let simulation = Simulation::new(SimClock::manual(patchplane_server::server::simulated::START.parse().unwrap()), 1);
+    let nodes = simulation.at(ACCOUNT, REGION).add_nodes(NODES).in_group("web").missing_patches(1).create();
+    let postgres = Postgres::new();
+    let wire = Wire::to(&postgres);
+    let world = World::kept_in(wire.place(), simulation.clone(), None).await;
+    wire.keep_back("INSERT INTO operations");
+    let client = world.client.clone();
+    let calling = tokio::spawn(async move { client.create_patch_operation(install("web")).await });
+    wire.keeps_back().await;
+    calling.abort();
+    assert!(calling.await.unwrap_err().is_cancelled());
+    wire.let_go();
+    // Its claim lasts as long as the process, which alone can take it up.
+    soon(|| world.working_on() == 1).await;
+    let (operations, _) = world.store().going_on(None).await.unwrap();
+    let name = format!("{}/patchOperations/{}", patchplane_tests::PARENT, operations[0].operation.id);
+    let ended = world.finish(&name).await;
+    assert_eq!(ended.state(), State::Succeeded, "{}", ended.explanation);
+    for node in &nodes {
+        assert_eq!(simulation.at(ACCOUNT, REGION).installs(node), 1);
+    }
+}

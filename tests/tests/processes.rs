@@ -59,7 +59,7 @@ impl Tally {
         self.fenced += count("another process works on the operation");
         self.fenced += count("another process has taken the operation over");
         assert_eq!(count("DUPLICATE_DISPATCH"), 0, "{told}");
-        assert_eq!(count("panicked"), 0, "{told}");
+        assert_eq!(count("a panic"), 0, "{told}");
     }
 }
 
@@ -102,7 +102,7 @@ async fn play<R: Future<Output = Tally> + Send + 'static>(rounds: u64, round: fn
 }
 
 async fn client(server: &Process) -> Client {
-    Client::connect(format!("http://{}", server.tells("address=").await)).await.unwrap()
+    Client::connect(format!("http://{}", server.tells("serving address=").await)).await.unwrap()
 }
 
 /// Sends the same request until it is answered, as callers do; gives the operation's name.

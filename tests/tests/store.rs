@@ -29,6 +29,7 @@ patchplane_tests::on_each_database! {
     changed_operations_come_in_order_and_none_is_left_out,
     what_has_ended_is_forgotten_after_its_time_and_nothing_else,
     everything_worth_keeping_is_exported_and_counted_beside_a_server,
+    a_store_that_a_later_release_has_migrated_serves_this_one_still,
 }
 
 async fn a_crash_point_keeps_or_loses_the_commit_and_then_nothing_works(db: Db) {
@@ -307,6 +308,38 @@ async fn everything_worth_keeping_is_exported_and_counted_beside_a_server(db: Db
     assert_eq!(survey, expected);
     reader.close().await;
     put(&store, &operation(252), &[]).await;
+}
+
+/// As a release after this one would leave it: a step of the schema more, another column and table, and an operation in a
+/// form of its own.
+async fn a_store_that_a_later_release_has_migrated_serves_this_one_still(db: Db) {
+    let store = db.open().await;
+    put(&store, &operation(1), &[Target::pending(instance(1), false, now())]).await;
+    put(&store, &operation(2), &[]).await;
+    store.close().await;
+    let no_bytes = if matches!(db, Db::File(_)) { "X'00'" } else { "'\\x00'::bytea" };
+    db.sql(&format!(
+        "INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time) \
+         VALUES (9000, 'later', CURRENT_TIMESTAMP, true, {no_bytes}, 0);
+         ALTER TABLE operations ADD COLUMN later TEXT;
+         CREATE TABLE later (name TEXT PRIMARY KEY);
+         UPDATE operations SET later = 'x', body = '{{\"invented\":{{\"by\":\"a later release\"}},' || substr(body, 2);
+         UPDATE operations SET written_by = '2' WHERE id LIKE '%2';"
+    ));
+
+    let store = db.open().await;
+    let taken: Vec<OperationId> =
+        store.claim(Uuid::new_v4(), LEASE, 10).await.unwrap().iter().map(|claim| claim.id).collect();
+    assert_eq!(taken, [operation(1).id], "what the later release wrote is left to it");
+    for known in [operation(1), operation(2)] {
+        assert_eq!(store.listed(known.id).await.unwrap().unwrap().operation, known, "what it added is passed over");
+    }
+    let mut ended = operation(1);
+    ended.state = State::Cancelled;
+    put(&store, &ended, &[]).await;
+    put(&store, &operation(3), &[]).await;
+    assert_eq!(store.listed(ended.id).await.unwrap().unwrap().operation, ended);
+    assert_eq!(store.survey().await.unwrap().unknown, 1);
 }
 
 #[tokio::test]

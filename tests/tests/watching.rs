@@ -11,7 +11,7 @@ use patchplane_client::{
     },
 };
 use patchplane_server::{
-    server::{Server, simulated},
+    server::{Server, Stop, simulated},
     store::Store,
 };
 use patchplane_sim::{SimClock, Simulation};
@@ -204,6 +204,7 @@ async fn a_server_that_stops_says_so_and_ends_what_waits() {
     let server = start().await;
     let serving = tokio::spawn(server.serve(listener, async {
         stopped.await.ok();
+        Stop::Soon
     }));
 
     let client = patchplane_client::Client::connect(address.clone()).await.unwrap();

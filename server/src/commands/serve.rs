@@ -61,9 +61,10 @@ async fn serve(options: Serve, config: Config, prometheus: Option<SocketAddr>) -
     #[cfg(not(feature = "simulated"))]
     let clock = Clock::system();
     let locations = server::connect(&config, &clock).await?;
+    tracing::info!(on = %address, "listening");
     let entrance = Entrance::new(config.limits).await?;
     let start = Box::pin(async {
-        let store = server::open_store(&config.store).await?;
+        let store = server::await_store(&config.store).await?;
         let (entrance, feeds) = (entrance.clone(), config.advisory_feeds.clone());
         let server = Server::start_behind(entrance, clock, locations, store, feeds, config.dispatch.settings()).await?;
         let metrics = prometheus.map(tracing::field::display);

@@ -93,8 +93,15 @@ struct Inner {
     busy: watch::Sender<usize>,
     /// Whether work ends: no step is begun any more.
     stopping: watch::Sender<bool>,
-    /// When each location was last swept for what others did; held while one is.
-    swept: BTreeMap<Location, tokio::sync::Mutex<Option<Timestamp>>>,
+    swept: BTreeMap<Location, Swept>,
+}
+
+/// When a location was last swept for what others did.
+#[derive(Default)]
+struct Swept {
+    last: Mutex<Option<Timestamp>>,
+    /// Held while it is being swept.
+    turn: tokio::sync::Mutex<()>,
 }
 
 struct Task {
@@ -135,7 +142,7 @@ impl Settings {
 
 impl Engine {
     pub(crate) fn new(clock: Clock, locations: BTreeMap<Location, Aws>, store: Store, settings: Settings) -> Self {
-        let swept = locations.keys().map(|location| (location.clone(), tokio::sync::Mutex::default())).collect();
+        let swept = locations.keys().map(|location| (location.clone(), Swept::default())).collect();
         let gates = locations.keys().map(|location| (location.clone(), Gate::default())).collect();
         Self(Arc::new(Inner {
             begun: clock.now(),
@@ -188,25 +195,19 @@ impl Engine {
         let (Some(aws), Some(swept)) = (self.0.locations.get(location), self.0.swept.get(location)) else {
             return Ok(());
         };
-        let mut last = swept.lock().await;
-        let now = self.0.clock.now();
+        let _turn = swept.turn.lock().await;
+        let (now, last) = (self.0.clock.now(), swept.last());
         if last.is_none_or(|last| now.duration_since(last) >= unless_within) {
-            history::sweep(&self.0, location, aws, *last).await?;
-            *last = Some(now);
+            history::sweep(&self.0, location, aws, last).await?;
+            *swept.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         }
         Ok(())
     }
 
     /// Since when it is known what others did, by location; since the start of this process where it never was.
     pub(crate) fn swept(&self) -> BTreeMap<Location, Timestamp> {
-        let mut known = BTreeMap::new();
-        for (location, swept) in &self.0.swept {
-            // One that is being swept at this moment is looked at again soon.
-            if let Ok(swept) = swept.try_lock() {
-                known.insert(location.clone(), swept.unwrap_or(self.0.begun));
-            }
-        }
-        known
+        let since = |swept: &Swept| swept.last().unwrap_or(self.0.begun);
+        self.0.swept.iter().map(|(location, swept)| (location.clone(), since(swept))).collect()
     }
 
     /// Sweeps all locations, again and again: AWS forgets after 30 days, and watchers want to see changes.
@@ -347,6 +348,12 @@ impl Inner {
     fn rest(&self, until: Timestamp) -> impl Future<Output = ()> + Send + use<> {
         let wait = until.duration_since(self.clock.now());
         self.clock.sleep(Duration::try_from(wait).unwrap_or(Duration::ZERO))
+    }
+}
+
+impl Swept {
+    fn last(&self) -> Option<Timestamp> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

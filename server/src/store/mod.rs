@@ -114,6 +114,18 @@ pub enum Error {
     Crashed,
 }
 
+impl Error {
+    /// Whether the database may answer later, as it is: it is not there yet, or not reached at the moment.
+    pub fn passes(&self) -> bool {
+        let starting = |code: &str| matches!(code, "57P03" | "57P01" | "57P02" | "53300");
+        match self {
+            Self::Unavailable(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => true,
+            Self::Unavailable(sqlx::Error::Database(error)) => error.code().is_some_and(|code| starting(&code)),
+            _ => false,
+        }
+    }
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 // === impl Store ===

@@ -3,6 +3,8 @@
 mod body;
 mod bound;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 use super::methods::Methods;
 use crate::config::Limits;
