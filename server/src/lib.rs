@@ -12,6 +12,7 @@ pub mod demo;
 pub mod domain;
 pub mod error;
 mod grpc;
+pub mod iam;
 pub mod operation;
 pub mod server;
 pub mod store;

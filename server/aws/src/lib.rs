@@ -16,6 +16,7 @@ mod compliance;
 mod connect;
 mod dispatch;
 mod error;
+pub mod iam;
 mod instances;
 mod network;
 mod page;
