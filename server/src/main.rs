@@ -1,10 +1,10 @@
-//! The binary `patchplane`: serve, demo, sim, health, config, iam, store.
+//! The binary `patchplane`: serve, demo, sim, health, config, doctor, iam, store.
 #![expect(clippy::print_stdout, reason = "a command line speaks on standard output")]
 
 mod commands;
 
 use clap::{Parser, Subcommand};
-use commands::{config, demo, health, iam, serve, store};
+use commands::{config, demo, doctor, health, iam, serve, store};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -30,6 +30,8 @@ enum Command {
     /// Look at a configuration without using it.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Say what stands in the way of serving, and what to do: configuration, store, credentials, clock, rights in AWS.
+    Doctor(doctor::Doctor),
     /// Print what AWS must allow: policies for each kind of use, who may become the role, a CloudFormation template.
     #[command(subcommand)]
     Iam(iam::IamCommand),
@@ -62,6 +64,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Sim(options) => commands::sim::run(options).await,
         Command::Health(options) => health::run(options).await,
         Command::Config(command) => config::run(command),
+        Command::Doctor(options) => doctor::run(options).await,
         Command::Iam(command) => iam::run(command),
         Command::Store(command) => store::run(command).await,
     }
@@ -82,6 +85,7 @@ mod tests {
         assert!(!parses("patchplane serve --simulated --config x.toml"));
         assert!(parses("patchplane serve --simulated --set limits.max_deadline=5m --set drain.timeout=1s"));
         assert!(parses("patchplane config show --config x.toml --set listen=127.0.0.1:1"));
+        assert!(parses("patchplane doctor --config x.toml --json"));
         assert!(parses("patchplane iam policy --for read-only --for scan --node-tag team=web"));
         assert!(!parses("patchplane iam policy --for everything"));
         assert!(parses("patchplane iam trust role --principal arn:aws:iam::111122223333:role/p --external-id x1"));

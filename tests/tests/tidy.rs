@@ -38,7 +38,9 @@ fn the_aws_sdk_is_named_only_in_the_aws_crate() {
 
 #[test]
 fn sql_is_named_only_in_the_store() {
-    only_under("sqlx", &["server/src/store/", "server/src/store.rs"], "ask the store's traits");
+    // The doctor's test makes a schema look like another release's.
+    let allowed = ["server/src/store/", "server/src/store.rs", "tests/tests/doctor.rs"];
+    only_under("sqlx", &allowed, "ask the store's traits");
 }
 
 #[test]

@@ -155,6 +155,8 @@ table! {
         "UpdateMaintenanceWindowTask", "ssm:UpdateMaintenanceWindowTask",
         Mutation, "schedules", [Schedules: Windows, Schedules: WindowTasks];
     ASSUME_ROLE: "AssumeRole", "sts:AssumeRole", Read, "locations", [AssumeRole: Roles];
+    // AWS grants this to everybody.
+    GET_CALLER_IDENTITY: "GetCallerIdentity", "sts:GetCallerIdentity", Read, "locations", [];
 }
 
 /// Every call this crate makes.

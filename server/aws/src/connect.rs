@@ -24,6 +24,7 @@ struct Inner {
     location: Location,
     ssm: aws_sdk_ssm::Client,
     ec2: aws_sdk_ec2::Client,
+    sts: aws_sdk_sts::Client,
 }
 
 impl Aws {
@@ -39,7 +40,8 @@ impl Aws {
         }
         let config = config(access, &location, credentials).await;
         let (ssm, ec2) = (aws_sdk_ssm::Client::new(&config), aws_sdk_ec2::Client::new(&config));
-        Ok(Self { inner: Arc::new(Inner { location, ssm, ec2 }) })
+        let sts = aws_sdk_sts::Client::new(&config);
+        Ok(Self { inner: Arc::new(Inner { location, ssm, ec2, sts }) })
     }
 
     pub fn location(&self) -> &Location {
@@ -52,6 +54,10 @@ impl Aws {
 
     pub(crate) fn ec2(&self) -> &aws_sdk_ec2::Client {
         &self.inner.ec2
+    }
+
+    pub(crate) fn sts(&self) -> &aws_sdk_sts::Client {
+        &self.inner.sts
     }
 }
 

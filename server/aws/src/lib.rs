@@ -22,6 +22,7 @@ mod network;
 mod page;
 mod patch_groups;
 mod patch_states;
+mod probe;
 mod reboot;
 mod tags;
 mod values;
@@ -41,6 +42,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use instances::{NodeFilter, VmFilter};
 pub use page::{Page, PageOf};
 pub use patch_groups::{GroupMapping, GroupState};
+pub use probe::{Identity, Seen};
 pub use window_executions::ForeseenRun;
 pub use windows::TaskChange;
 
