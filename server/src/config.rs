@@ -60,13 +60,13 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// How long a call may take whose caller sets no deadline. Streams and waits have none then.
+    /// How long a call may take whose caller sets no deadline. Streams have none, and waits the longest.
     #[serde(with = "humantime_serde")]
     pub default_deadline: Duration,
     /// The longest deadline of a call that is no stream; a caller's longer one is cut to it.
     #[serde(with = "humantime_serde")]
     pub max_deadline: Duration,
-    /// How many calls are worked on at once, streams not counted; what is beyond is refused with RESOURCE_EXHAUSTED.
+    /// How many calls are worked on at once, streams not counted; what is beyond is refused at once, as UNAVAILABLE.
     pub concurrent_calls: usize,
     /// How many streams are open at once.
     pub concurrent_streams: usize,
@@ -74,6 +74,9 @@ pub struct Limits {
     pub message_size: ByteSize,
     /// The largest headers of a request, all together.
     pub header_size: ByteSize,
+    /// After which time a connection is asked to be made anew (GOAWAY), so that callers spread over new servers.
+    #[serde(with = "humantime_serde")]
+    pub connection_age: Duration,
     /// Between two pings on a connection on which nothing else is heard.
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
@@ -122,6 +125,7 @@ impl Default for Limits {
             concurrent_streams: 2000,
             message_size: ByteSize::mib(1),
             header_size: ByteSize::kib(16),
+            connection_age: Duration::from_secs(1800),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
         }

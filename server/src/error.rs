@@ -36,6 +36,20 @@ pub enum Error {
     /// AWS refused, or did not answer.
     #[error(transparent)]
     Aws(#[from] aws::Error),
+    /// The call's deadline passed first.
+    #[error(
+        "the deadline has passed; what was begun is recorded: send the same request again to learn what became of it"
+    )]
+    Deadline,
+    /// Too much is asked at once: try again.
+    #[error("too many calls are under way; try again")]
+    Overloaded,
+    /// The headers are larger than this server takes.
+    #[error("the request's headers have more than {most} bytes")]
+    HeadersTooLarge { most: u64 },
+    /// This server has not taken up its work yet: ask again.
+    #[error("the server is starting")]
+    Starting,
     /// This server stops: ask another one, or the same one again later.
     #[error("the server is shutting down")]
     Draining,
@@ -62,6 +76,10 @@ impl Error {
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
             Self::Forbidden { .. } => "PERMISSION_DENIED",
             Self::Aws(error) => aws_reason(error),
+            Self::Deadline => "DEADLINE_EXCEEDED",
+            Self::Overloaded => "OVERLOADED",
+            Self::HeadersTooLarge { .. } => "HEADERS_TOO_LARGE",
+            Self::Starting => "SERVER_STARTING",
             Self::Draining => "SERVER_DRAINING",
             Self::Store(_) => "STORE_UNAVAILABLE",
             Self::Internal(_) => "INTERNAL",
@@ -76,6 +94,7 @@ fn aws_reason(error: &aws::Error) -> &'static str {
         aws::ErrorKind::Credentials => "AWS_CREDENTIALS",
         aws::ErrorKind::Quota => "AWS_QUOTA",
         aws::ErrorKind::Unreachable => "AWS_UNREACHABLE",
+        aws::ErrorKind::Deadline => "DEADLINE_EXCEEDED",
         aws::ErrorKind::Unimplemented => "AWS_UNIMPLEMENTED",
         aws::ErrorKind::NotFound => "AWS_NOT_FOUND",
         aws::ErrorKind::AlreadyExists | aws::ErrorKind::InUse => "AWS_CONFLICT",

@@ -17,5 +17,6 @@ pub mod iam;
 pub mod operation;
 pub mod server;
 pub mod store;
+pub mod telemetry;
 
 pub use error::{Error, Result};

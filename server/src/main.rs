@@ -1,12 +1,12 @@
 //! The binary `patchplane`: serve, demo, sim, health, config, doctor, iam, store.
-#![expect(clippy::print_stdout, reason = "a command line speaks on standard output")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks on its outputs")]
 
 mod commands;
 
 use clap::{Parser, Subcommand};
 use commands::{config, demo, doctor, health, iam, serve, store};
+use patchplane_server::telemetry;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 /// A gRPC control plane for OS patching on AWS, over Systems Manager Patch Manager and EC2.
 #[derive(Parser)]
@@ -42,14 +42,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let quiet = !matches!(cli.command, Command::Serve(_));
-    let filter = EnvFilter::try_from_env("PATCHPLANE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(if quiet { "warn" } else { "info" }));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!("{error:#}");
+            } else {
+                eprintln!("error: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -57,8 +57,11 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(command: Command) -> anyhow::Result<()> {
+    if !matches!(command, Command::Serve(_)) {
+        telemetry::start(telemetry::Options { level: "warn", ..telemetry::Options::default() }).await?;
+    }
     match command {
-        Command::Serve(options) => serve::run(*options).await,
+        Command::Serve(options) => Box::pin(serve::run(*options)).await,
         Command::Demo(options) => demo::run(options).await,
         #[cfg(feature = "simulated")]
         Command::Sim(options) => commands::sim::run(options).await,

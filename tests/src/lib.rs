@@ -156,7 +156,7 @@ impl World {
         server.app().store().close().await;
         drop(server);
         meanwhile(&place).await;
-        let world = Self { faulty, ..Self::open(simulation, folder, place, crash).await };
+        let world = Self { faulty, ..Box::pin(Self::open(simulation, folder, place, crash)).await };
         // On a shared database the claims of the dead last until their lease is over. What is left may end at once.
         let claimed = async {
             loop {

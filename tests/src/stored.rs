@@ -112,6 +112,7 @@ pub fn operation(n: u64) -> Operation {
         origin: Origin::Patchplane,
         retry_of: None,
         drift: Vec::new(),
+        trace: None,
     }
 }
 

@@ -42,7 +42,7 @@ impl Aws {
         page::all(&LIST_ASSOCIATIONS, async |page: Page| {
             let request = self.ssm().list_associations().association_filter_list(filter.clone());
             let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
-            let answer = LIST_ASSOCIATIONS.check(request.send().await)?;
+            let answer = self.ask(&LIST_ASSOCIATIONS, request.send()).await?;
             let rows = answer.associations().iter();
             let rows =
                 rows.map(|row| (values::text(row.association_id()), values::timestamp(row.last_execution_date())));
@@ -64,7 +64,7 @@ impl Aws {
             let request = self.ssm().describe_association_executions().association_id(association_id);
             let request = request.filters(filter.clone());
             let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
-            let answer = DESCRIBE_ASSOCIATION_EXECUTIONS.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_ASSOCIATION_EXECUTIONS, request.send()).await?;
             let rows = answer.association_executions().iter().map(|row| run(association_id, row));
             Ok(PageOf::new(rows.collect(), answer.next_token))
         });
@@ -81,7 +81,7 @@ impl Aws {
                 .execution_id(&run.id)
                 .max_results(page.size_within(1..=50))
                 .set_next_token(page.token);
-            let answer = DESCRIBE_ASSOCIATION_EXECUTION_TARGETS.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_ASSOCIATION_EXECUTION_TARGETS, request.send()).await?;
             let sources = answer.association_execution_targets().iter().filter_map(|target| target.output_source());
             let commands = sources.filter(|source| source.output_source_type() == Some("RunCommand"));
             let ids = commands.map(|source| values::text(source.output_source_id())).filter(|id| !id.is_empty());

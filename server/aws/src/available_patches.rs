@@ -46,7 +46,7 @@ impl Aws {
             .set_patch_set(patch_set.map(types::PatchSet::from))
             .max_results(page.size_within(1..=50))
             .set_next_token(page.token);
-        let answer = DESCRIBE_PATCH_PROPERTIES.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_PATCH_PROPERTIES, request.send()).await?;
         // One-entry maps `{"Name": …}` (S 4.8.5).
         let names = answer.properties().iter().filter_map(|entry| entry.get("Name").cloned());
         Ok(PageOf::new(names.collect(), answer.next_token.clone()))
@@ -78,7 +78,7 @@ impl Aws {
             .set_filters(Some(filters.collect()))
             .max_results(page.size_within(1..=100))
             .set_next_token(page.token);
-        let answer = DESCRIBE_AVAILABLE_PATCHES.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_AVAILABLE_PATCHES, request.send()).await?;
         let items = answer.patches().iter().map(|row| patch(os, row)).collect();
         Ok(PageOf::new(items, answer.next_token))
     }
@@ -92,7 +92,7 @@ impl Aws {
             .baseline_id(aws_id)
             .max_results(page.size_within(1..=100))
             .set_next_token(page.token);
-        let answer = DESCRIBE_EFFECTIVE_PATCHES.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_EFFECTIVE_PATCHES, request.send()).await?;
         let items = answer.effective_patches().iter().filter_map(effective).collect();
         Ok(PageOf::new(items, answer.next_token))
     }

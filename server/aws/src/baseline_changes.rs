@@ -36,7 +36,7 @@ impl Aws {
             .rejected_patches_action(spec.rejected_patches_action.as_str().into())
             .set_sources(Some(sources(call, &spec.sources)?))
             .set_available_security_updates_compliance_status(security_updates(spec));
-        let answer = call.check(request.send().await)?;
+        let answer = self.ask(call, request.send()).await?;
         let id = BaselineId::of_aws_id(answer.baseline_id().unwrap_or_default());
         id.map_err(|invalid| call.refuse(format!("answer: {invalid}")))
     }
@@ -88,14 +88,14 @@ impl Aws {
         if differs(before.available_security_updates == spec.available_security_updates) {
             request = request.set_available_security_updates_compliance_status(security_updates(spec));
         }
-        call.check(request.send().await)?;
+        self.ask(call, request.send()).await?;
         Ok(())
     }
 
     /// An unknown one counts as deleted (S 4.6.6). `InUse`: a patch group has it, or it is a default (S 4.6.4–5).
     pub async fn delete_baseline(&self, id: &BaselineId) -> Result<()> {
         let request = self.ssm().delete_patch_baseline().baseline_id(id.as_str());
-        match DELETE_PATCH_BASELINE.check(request.send().await) {
+        match self.ask(&DELETE_PATCH_BASELINE, request.send()).await {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             answer => answer.map(|_| ()),
         }
@@ -104,7 +104,7 @@ impl Aws {
     /// The default of the baseline's own operating system; the one before loses the mark (S 4.6.8). Safe to repeat.
     pub async fn register_default_baseline(&self, aws_id: &str) -> Result<()> {
         let request = self.ssm().register_default_patch_baseline().baseline_id(aws_id);
-        REGISTER_DEFAULT_BASELINE.check(request.send().await)?;
+        self.ask(&REGISTER_DEFAULT_BASELINE, request.send()).await?;
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ impl Aws {
             };
             request = request.filters(filter("OWNER", owner));
         }
-        let answer = DESCRIBE_PATCH_BASELINES.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_PATCH_BASELINES, request.send()).await?;
         let items = answer.baseline_identities().iter().filter_map(|row| self.summary(row)).collect();
         Ok(PageOf::new(items, answer.next_token))
     }
@@ -45,7 +45,7 @@ impl Aws {
     pub async fn baseline(&self, id: &BaselineId) -> Result<Option<Baseline>> {
         let Some(summary) = self.baselines().await?.into_iter().find(|row| row.id == *id) else { return Ok(None) };
         let request = self.ssm().get_patch_baseline().baseline_id(&summary.aws_id);
-        match GET_PATCH_BASELINE.check(request.send().await) {
+        match self.ask(&GET_PATCH_BASELINE, request.send()).await {
             Ok(answer) => Ok(Some(baseline(summary, answer))),
             // Deleted since it was listed.
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
@@ -56,7 +56,7 @@ impl Aws {
     /// The baseline of nodes without a patch group, for one operating system (S 4.6.9).
     pub async fn default_baseline_id(&self, os: &OperatingSystem) -> Result<BaselineId> {
         let request = self.ssm().get_default_patch_baseline().operating_system(os.as_str().into());
-        let answer = GET_DEFAULT_PATCH_BASELINE.check(request.send().await)?;
+        let answer = self.ask(&GET_DEFAULT_PATCH_BASELINE, request.send()).await?;
         let id = BaselineId::of_aws_id(answer.baseline_id().unwrap_or_default());
         id.map_err(|invalid| GET_DEFAULT_PATCH_BASELINE.refuse(format!("answer: {invalid}")))
     }

@@ -1,11 +1,9 @@
 //! Every call that is made of AWS: one table, from which also the IAM policy documents come.
 
 use crate::{
-    Error, Result, error,
+    Error, Result,
     iam::{Document, Grant, Resource},
 };
-use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// One operation of AWS, and what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,15 +163,7 @@ pub fn calls() -> &'static [Call] {
 }
 
 impl Call {
-    /// The one road by which answers of the SDK come in: a failure is told as this call's.
-    pub(crate) fn check<T, E>(&self, answer: std::result::Result<T, SdkError<E, HttpResponse>>) -> Result<T>
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        answer.map_err(|failure| error::of_sdk(self, &failure))
-    }
-
-    /// The same for requests that the SDK's builders do not let us make.
+    /// What the SDK's builders do not let us make is told as this call's failure.
     pub(crate) fn built<T>(
         &self,
         built: std::result::Result<T, aws_smithy_types::error::operation::BuildError>,

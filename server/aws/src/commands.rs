@@ -131,7 +131,7 @@ impl Aws {
     /// One command by its id; `None` where AWS does not show it, or no more.
     pub async fn command(&self, command_id: &str) -> Result<Option<CommandRecord>> {
         let request = self.ssm().list_commands().command_id(command_id);
-        match LIST_COMMANDS.check(request.send().await) {
+        match self.ask(&LIST_COMMANDS, request.send()).await {
             Ok(answer) => Ok(answer.commands().first().map(record)),
             Err(error) if error.kind == ErrorKind::UnknownCommand => Ok(None),
             Err(error) => Err(error),
@@ -148,7 +148,7 @@ impl Aws {
         page::all(&LIST_COMMANDS, async |page: Page| {
             let request = self.ssm().list_commands().set_filters(Some(filters.clone()));
             let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
-            let answer = LIST_COMMANDS.check(request.send().await)?;
+            let answer = self.ask(&LIST_COMMANDS, request.send()).await?;
             Ok(PageOf::new(answer.commands().iter().map(record).collect(), answer.next_token))
         })
         .await
@@ -160,7 +160,7 @@ impl Aws {
         page::all(&LIST_COMMAND_INVOCATIONS, async |page: Page| {
             let request = self.ssm().list_command_invocations().command_id(command_id).details(true);
             let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
-            let answer = LIST_COMMAND_INVOCATIONS.check(request.send().await)?;
+            let answer = self.ask(&LIST_COMMAND_INVOCATIONS, request.send()).await?;
             Ok(PageOf::new(answer.command_invocations().iter().filter_map(invocation).collect(), answer.next_token))
         })
         .await
@@ -174,7 +174,7 @@ impl Aws {
             let request = self.ssm().list_command_invocations().instance_id(instance_id.as_str());
             let request = request.filters(filter.clone());
             let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
-            let answer = LIST_COMMAND_INVOCATIONS.check(request.send().await)?;
+            let answer = self.ask(&LIST_COMMAND_INVOCATIONS, request.send()).await?;
             let rows = answer.command_invocations().iter();
             let rows = rows.map(|row| (values::text(row.command_id()), values::text(row.comment()))).collect();
             Ok(PageOf::new(rows, answer.next_token))
@@ -187,13 +187,13 @@ impl Aws {
     pub async fn cancel_command(&self, command_id: &str, instance_ids: &[InstanceId]) -> Result<()> {
         let ids = instance_ids.iter().map(|id| id.as_str().to_owned()).collect();
         let request = self.ssm().cancel_command().command_id(command_id).set_instance_ids(Some(ids));
-        CANCEL_COMMAND.check(request.send().await).map(|_| ())
+        self.ask(&CANCEL_COMMAND, request.send()).await.map(|_| ())
     }
 
     /// `NotYet`: no such invocation, or not visible yet. `Invalid` (InvalidPluginName): no such step.
     pub async fn step_output(&self, command_id: &str, instance_id: &InstanceId, step: &str) -> Result<StepOutput> {
         let request = self.ssm().get_command_invocation().command_id(command_id).instance_id(instance_id.as_str());
-        Ok(step_output(&GET_COMMAND_INVOCATION.check(request.plugin_name(step).send().await)?))
+        Ok(step_output(&self.ask(&GET_COMMAND_INVOCATION, request.plugin_name(step).send()).await?))
     }
 }
 

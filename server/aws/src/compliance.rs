@@ -29,7 +29,7 @@ impl Aws {
             let request = self.ssm().list_compliance_items().resource_ids(id.as_str());
             let request = request.resource_types("ManagedInstance").filters(filter.clone());
             let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
-            let answer = LIST_COMPLIANCE_ITEMS.check(request.send().await)?;
+            let answer = self.ask(&LIST_COMPLIANCE_ITEMS, request.send()).await?;
             Ok(PageOf::new(answer.compliance_items().iter().map(item).collect(), answer.next_token))
         })
         .await

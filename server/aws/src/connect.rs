@@ -1,6 +1,6 @@
 //! The clients of one location, configured the same way everywhere.
 
-use crate::{Access, Clock, Credentials, Error, ErrorKind, Result, access::is_safe_endpoint};
+use crate::{Access, Clock, Credentials, Error, ErrorKind, Result, access::is_safe_endpoint, ask::Retries};
 use aws_config::{AppName, BehaviorVersion, SdkConfig, identity::IdentityCache, sts::AssumeRoleProvider};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
@@ -39,7 +39,9 @@ impl Aws {
             return Err(Error { kind, action: "connect", code: None, message, request_id: None });
         }
         let config = config(access, &location, credentials).await;
-        let (ssm, ec2) = (aws_sdk_ssm::Client::new(&config), aws_sdk_ec2::Client::new(&config));
+        let ssm = aws_sdk_ssm::config::Builder::from(&config).interceptor(Retries).build();
+        let ec2 = aws_sdk_ec2::config::Builder::from(&config).interceptor(Retries).build();
+        let (ssm, ec2) = (aws_sdk_ssm::Client::from_conf(ssm), aws_sdk_ec2::Client::from_conf(ec2));
         let sts = aws_sdk_sts::Client::new(&config);
         Ok(Self { inner: Arc::new(Inner { location, ssm, ec2, sts }) })
     }

@@ -82,6 +82,14 @@ pub enum SendFailure {
     Unknown(Error),
 }
 
+impl SendFailure {
+    pub fn error(&self) -> &Error {
+        match self {
+            Self::Refused(error) | Self::Unknown(error) => error,
+        }
+    }
+}
+
 impl Aws {
     /// Sends it in one attempt of 20 s. SendCommand has no idempotency token (S 3.1.8), so nothing below repeats it:
     /// no retry of the SDK, and the HTTP client repeats only what it never began to write.
@@ -115,13 +123,13 @@ impl Aws {
             }
         }
         let left = Arc::new(AtomicBool::new(false));
-        let answer = request
-            .customize()
-            .config_override(once(*signed_at))
-            .interceptor(Departure { left: Arc::clone(&left) })
-            .send()
-            .await;
-        let answer = answer.map_err(|failure| verdict(&failure, left.load(Ordering::SeqCst)))?;
+        let request =
+            request.customize().config_override(once(*signed_at)).interceptor(Departure { left: Arc::clone(&left) });
+        let answer = async {
+            let answer = Box::pin(request.send()).await;
+            answer.map_err(|failure| verdict(&failure, left.load(Ordering::SeqCst)))
+        };
+        let answer = self.observe(&SEND_COMMAND, answer, SendFailure::error).await?;
         let sent = answer.command().and_then(|command| {
             Some(SentCommand {
                 command_id: command.command_id().filter(|id| !id.is_empty())?.to_owned(),

@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Credentials,
     /// No answer, or a server's failure, after all attempts.
     Unreachable,
+    /// The caller's deadline came before the answer.
+    Deadline,
     /// Whoever answers does not know the operation.
     Unimplemented,
 }
@@ -67,6 +69,29 @@ impl fmt::Display for Error {
             (Some(code), None) => write!(f, " ({code})"),
             (None, Some(id)) => write!(f, " (request {id})"),
             (None, None) => Ok(()),
+        }
+    }
+}
+
+impl ErrorKind {
+    /// As metrics tell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Denied => "denied",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::InUse => "in_use",
+            Self::InvalidInstance => "invalid_instance",
+            Self::Invalid => "invalid",
+            Self::BadToken => "bad_token",
+            Self::Quota => "quota",
+            Self::NotYet => "not_yet",
+            Self::UnknownCommand => "unknown_command",
+            Self::Credentials => "credentials",
+            Self::Unreachable => "unreachable",
+            Self::Deadline => "deadline",
+            Self::Unimplemented => "unimplemented",
         }
     }
 }

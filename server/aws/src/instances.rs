@@ -124,7 +124,7 @@ impl Aws {
             }
             request = request.filters(ec2::Filter::builder().name(name).set_values(Some(values)).build());
         }
-        let answer = DESCRIBE_INSTANCES.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_INSTANCES, request.send()).await?;
         let instances = answer.reservations().iter().flat_map(|reservation| reservation.instances());
         Ok(PageOf::new(instances.filter_map(virtual_machine).collect(), answer.next_token))
     }
@@ -217,7 +217,7 @@ impl Aws {
         page::all(call, async |page: Page| {
             let request = self.ssm().describe_instance_information().max_results(page.size_within(5..=50));
             let request = request.set_filters(filter.clone().map(|filter| vec![filter])).set_next_token(page.token);
-            let answer = call.check(request.send().await)?;
+            let answer = self.ask(call, request.send()).await?;
             let items = answer.instance_information_list().iter().filter_map(managed_node).collect();
             Ok(PageOf::new(items, answer.next_token))
         })

@@ -5,6 +5,7 @@
 //! semantics (section, number).
 
 mod access;
+mod ask;
 mod associations;
 mod available_patches;
 mod baseline_changes;
@@ -30,6 +31,7 @@ mod window_executions;
 mod windows;
 
 pub use access::{Access, Credentials};
+pub use ask::within;
 pub use associations::AssociationRun;
 pub use available_patches::{DeploymentStatus, EffectivePatch};
 pub use calls::{Call, Effect, calls};

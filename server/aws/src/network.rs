@@ -37,21 +37,21 @@ impl Aws {
     async fn route_tables(&self, filter: &ec2::Filter, page: Page) -> Result<PageOf<RouteTable>> {
         let request = self.ec2().describe_route_tables().filters(filter.clone());
         let request = request.max_results(page.size_within(5..=100)).set_next_token(page.token);
-        let answer = DESCRIBE_ROUTE_TABLES.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_ROUTE_TABLES, request.send()).await?;
         Ok(PageOf::new(answer.route_tables().iter().map(route_table).collect(), answer.next_token))
     }
 
     /// Those that are available. In pages of EC2's own size: a smaller one is not asked for.
     async fn endpoints(&self, filter: &ec2::Filter, page: Page) -> Result<PageOf<VpcEndpoint>> {
         let request = self.ec2().describe_vpc_endpoints().filters(filter.clone()).set_next_token(page.token);
-        let answer = DESCRIBE_VPC_ENDPOINTS.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_VPC_ENDPOINTS, request.send()).await?;
         Ok(PageOf::new(answer.vpc_endpoints().iter().filter_map(endpoint).collect(), answer.next_token))
     }
 
     async fn security_groups(&self, filter: &ec2::Filter, page: Page) -> Result<PageOf<(String, SecurityGroup)>> {
         let request = self.ec2().describe_security_groups().filters(filter.clone());
         let request = request.max_results(page.size_within(5..=1000)).set_next_token(page.token);
-        let answer = DESCRIBE_SECURITY_GROUPS.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_SECURITY_GROUPS, request.send()).await?;
         let group = |row: &ec2::SecurityGroup| {
             let permissions = |rows: &[ec2::IpPermission]| rows.iter().map(permission).collect();
             let (ingress, egress) = (permissions(row.ip_permissions()), permissions(row.ip_permissions_egress()));

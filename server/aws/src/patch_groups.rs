@@ -40,7 +40,7 @@ impl Aws {
     async fn group_mappings_page(&self, page: Page) -> Result<PageOf<GroupMapping>> {
         let request =
             self.ssm().describe_patch_groups().max_results(page.size_within(1..=100)).set_next_token(page.token);
-        let answer = DESCRIBE_PATCH_GROUPS.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_PATCH_GROUPS, request.send()).await?;
         let items = answer.mappings().iter().filter_map(|row| {
             let group = values::key(row.patch_group())?;
             Some(GroupMapping { group, baseline: self.summary(row.baseline_identity()?)? })
@@ -51,7 +51,7 @@ impl Aws {
     /// What nodes of a group use on one operating system: its registration, else the default (S 5.8).
     pub async fn baseline_for_group(&self, group: &PatchGroupName, os: &OperatingSystem) -> Result<BaselineId> {
         let request = self.ssm().get_patch_baseline_for_patch_group().patch_group(group.as_str());
-        let answer = GET_BASELINE_FOR_GROUP.check(request.operating_system(os.as_str().into()).send().await)?;
+        let answer = self.ask(&GET_BASELINE_FOR_GROUP, request.operating_system(os.as_str().into()).send()).await?;
         let id = BaselineId::of_aws_id(answer.baseline_id().unwrap_or_default());
         id.map_err(|invalid| GET_BASELINE_FOR_GROUP.refuse(format!("answer: {invalid}")))
     }
@@ -59,21 +59,21 @@ impl Aws {
     /// `AlreadyExists`: the group has another baseline of the same operating system (S 5.5).
     pub async fn register_baseline(&self, group: &PatchGroupName, aws_id: &str) -> Result<()> {
         let request = self.ssm().register_patch_baseline_for_patch_group().patch_group(group.as_str());
-        REGISTER_BASELINE.check(request.baseline_id(aws_id).send().await)?;
+        self.ask(&REGISTER_BASELINE, request.baseline_id(aws_id).send()).await?;
         Ok(())
     }
 
     /// Until another one is registered, the group's nodes use the default (S 5.6).
     pub async fn deregister_baseline(&self, group: &PatchGroupName, aws_id: &str) -> Result<()> {
         let request = self.ssm().deregister_patch_baseline_for_patch_group().patch_group(group.as_str());
-        DEREGISTER_BASELINE.check(request.baseline_id(aws_id).send().await)?;
+        self.ask(&DEREGISTER_BASELINE, request.baseline_id(aws_id).send()).await?;
         Ok(())
     }
 
     /// All zero for a group that nobody knows (S 5.14).
     pub async fn group_state(&self, group: &PatchGroupName) -> Result<GroupState> {
         let request = self.ssm().describe_patch_group_state().patch_group(group.as_str());
-        let state = DESCRIBE_PATCH_GROUP_STATE.check(request.send().await)?;
+        let state = self.ask(&DESCRIBE_PATCH_GROUP_STATE, request.send()).await?;
         Ok(GroupState {
             instances: count(state.instances()),
             with_missing: count(state.instances_with_missing_patches()),

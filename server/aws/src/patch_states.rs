@@ -23,7 +23,7 @@ impl Aws {
             let found = page::all(&DESCRIBE_PATCH_STATES, async |page: Page| {
                 let request = self.ssm().describe_instance_patch_states().set_instance_ids(Some(chunk.clone()));
                 let request = request.max_results(page.size_within(10..=100)).set_next_token(page.token);
-                let answer = DESCRIBE_PATCH_STATES.check(request.send().await)?;
+                let answer = self.ask(&DESCRIBE_PATCH_STATES, request.send()).await?;
                 Ok(PageOf::new(answer.instance_patch_states().iter().filter_map(summary).collect(), answer.next_token))
             });
             summaries.extend(found.await?);
@@ -36,7 +36,7 @@ impl Aws {
         page::all(&DESCRIBE_GROUP_PATCH_STATES, async |page: Page| {
             let request = self.ssm().describe_instance_patch_states_for_patch_group().patch_group(group.as_str());
             let request = request.max_results(page.size_within(10..=100)).set_next_token(page.token);
-            let answer = DESCRIBE_GROUP_PATCH_STATES.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_GROUP_PATCH_STATES, request.send()).await?;
             Ok(PageOf::new(answer.instance_patch_states().iter().filter_map(summary).collect(), answer.next_token))
         })
         .await
@@ -52,7 +52,7 @@ impl Aws {
         page::all(&LIST_RESOURCE_COMPLIANCE, async |page: Page| {
             let request = self.ssm().list_resource_compliance_summaries().filters(filter.clone());
             let request = request.max_results(page.size_within(1..=50)).set_next_token(page.token);
-            let answer = LIST_RESOURCE_COMPLIANCE.check(request.send().await)?;
+            let answer = self.ask(&LIST_RESOURCE_COMPLIANCE, request.send()).await?;
             let rows = answer.resource_compliance_summary_items().iter().filter_map(compliance);
             Ok(PageOf::new(rows.collect(), answer.next_token))
         })
@@ -78,7 +78,7 @@ impl Aws {
             request = request.filters(filter.build());
         }
         let request = request.max_results(page.size_within(10..=100)).set_next_token(page.token);
-        let answer = DESCRIBE_INSTANCE_PATCHES.check(request.send().await)?;
+        let answer = self.ask(&DESCRIBE_INSTANCE_PATCHES, request.send()).await?;
         Ok(PageOf::new(answer.patches().iter().map(patch).collect(), answer.next_token))
     }
 }

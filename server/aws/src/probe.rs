@@ -41,7 +41,7 @@ impl Aws {
     pub async fn identity(&self) -> Seen {
         let heard = Heard::default();
         let request = self.sts().get_caller_identity().customize().interceptor(heard.clone());
-        let identity = GET_CALLER_IDENTITY.check(request.send().await).map(|answer| Identity {
+        let identity = self.ask(&GET_CALLER_IDENTITY, request.send()).await.map(|answer| Identity {
             account: answer.account().unwrap_or_default().to_owned(),
             arn: answer.arn().unwrap_or_default().to_owned(),
         });
@@ -56,7 +56,7 @@ impl Aws {
         let (ssm, ec2) = (self.ssm(), self.ec2());
         macro_rules! ask {
             ($request:expr) => {
-                call.check($request.send().await).map(drop)
+                self.ask(call, $request.send()).await.map(drop)
             };
         }
         // The least page that each takes (S 3.4).

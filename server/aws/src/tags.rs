@@ -19,12 +19,12 @@ impl Aws {
         let (hybrid, instances): (Vec<_>, Vec<_>) = ids.iter().cloned().partition(InstanceId::is_hybrid);
         for chunk in chunks_of_ids(&instances, RESOURCES_A_CALL) {
             let tag = ec2::Tag::builder().key(key).value(value).build();
-            CREATE_TAGS.check(self.ec2().create_tags().set_resources(Some(chunk)).tags(tag).send().await)?;
+            self.ask(&CREATE_TAGS, self.ec2().create_tags().set_resources(Some(chunk)).tags(tag).send()).await?;
         }
         for id in hybrid {
             let tag = ADD_TAGS_TO_RESOURCE.built(ssm::Tag::builder().key(key).value(value).build())?;
             let request = self.ssm().add_tags_to_resource().resource_type(ssm::ResourceTypeForTagging::ManagedInstance);
-            ADD_TAGS_TO_RESOURCE.check(request.resource_id(id.as_str()).tags(tag).send().await)?;
+            self.ask(&ADD_TAGS_TO_RESOURCE, request.resource_id(id.as_str()).tags(tag).send()).await?;
         }
         Ok(())
     }
@@ -36,7 +36,7 @@ impl Aws {
         let (hybrid, instances): (Vec<_>, Vec<_>) = ids.iter().cloned().partition(InstanceId::is_hybrid);
         for chunk in chunks_of_ids(&instances, RESOURCES_A_CALL) {
             let tag = ec2::Tag::builder().key(key).value(value).build();
-            DELETE_TAGS.check(self.ec2().delete_tags().set_resources(Some(chunk)).tags(tag).send().await)?;
+            self.ask(&DELETE_TAGS, self.ec2().delete_tags().set_resources(Some(chunk)).tags(tag).send()).await?;
         }
         for id in hybrid {
             if self.hybrid_tags(&id).await?.get(key).is_none_or(|found| found != value) {
@@ -44,7 +44,7 @@ impl Aws {
             }
             let request =
                 self.ssm().remove_tags_from_resource().resource_type(ssm::ResourceTypeForTagging::ManagedInstance);
-            REMOVE_TAGS_FROM_RESOURCE.check(request.resource_id(id.as_str()).tag_keys(key).send().await)?;
+            self.ask(&REMOVE_TAGS_FROM_RESOURCE, request.resource_id(id.as_str()).tag_keys(key).send()).await?;
         }
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Aws {
     /// A hybrid node's tags. `NotFound`: no such node.
     pub async fn hybrid_tags(&self, id: &InstanceId) -> Result<BTreeMap<String, String>> {
         let request = self.ssm().list_tags_for_resource().resource_type(ssm::ResourceTypeForTagging::ManagedInstance);
-        let answer = LIST_TAGS_FOR_RESOURCE.check(request.resource_id(id.as_str()).send().await)?;
+        let answer = self.ask(&LIST_TAGS_FOR_RESOURCE, request.resource_id(id.as_str()).send()).await?;
         Ok(answer.tag_list().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
     }
 }

@@ -46,7 +46,7 @@ impl Aws {
             let request = self.ssm().describe_maintenance_window_executions().window_id(id.as_str());
             let request = request.set_filters(Some(filters.clone()).filter(|filters| !filters.is_empty()));
             let request = request.max_results(page.size_within(10..=100)).set_next_token(page.token);
-            let answer = DESCRIBE_WINDOW_EXECUTIONS.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_WINDOW_EXECUTIONS, request.send()).await?;
             Ok(PageOf::new(answer.window_executions().iter().filter_map(execution).collect(), answer.next_token))
         })
         .await
@@ -55,7 +55,7 @@ impl Aws {
     /// `None`: there is none, or AWS has forgotten it.
     pub async fn window_execution(&self, id: &WindowExecutionId) -> Result<Option<WindowExecution>> {
         let request = self.ssm().get_maintenance_window_execution().window_execution_id(id.as_str());
-        match GET_WINDOW_EXECUTION.check(request.send().await) {
+        match self.ask(&GET_WINDOW_EXECUTION, request.send()).await {
             Ok(found) => Ok(Some(WindowExecution {
                 id: id.clone(),
                 progress: progress(found.status(), found.status_details(), found.start_time(), found.end_time()),
@@ -70,7 +70,7 @@ impl Aws {
         let mut tasks: Vec<TaskExecution> = page::all(&DESCRIBE_WINDOW_EXECUTION_TASKS, async |page: Page| {
             let request = self.ssm().describe_maintenance_window_execution_tasks().window_execution_id(id.as_str());
             let request = request.max_results(page.size_within(10..=100)).set_next_token(page.token);
-            let answer = DESCRIBE_WINDOW_EXECUTION_TASKS.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_WINDOW_EXECUTION_TASKS, request.send()).await?;
             let rows = answer.window_execution_task_identities().iter().map(task);
             Ok(PageOf::new(rows.collect(), answer.next_token))
         })
@@ -90,7 +90,7 @@ impl Aws {
                 .task_id(task_id)
                 .max_results(page.size_within(10..=100))
                 .set_next_token(page.token);
-            let answer = DESCRIBE_WINDOW_INVOCATIONS.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_WINDOW_INVOCATIONS, request.send()).await?;
             let rows = answer.window_execution_task_invocation_identities().iter().map(invocation);
             Ok(PageOf::new(rows.collect(), answer.next_token))
         })
@@ -105,7 +105,7 @@ impl Aws {
             let rest = i32::try_from(most.saturating_sub(runs.len())).unwrap_or(i32::MAX);
             let request = self.ssm().describe_maintenance_window_schedule().max_results(rest.clamp(1, 100));
             let request = request.set_window_id(id.map(|id| id.as_str().to_owned())).set_next_token(token);
-            let answer = DESCRIBE_WINDOW_SCHEDULE.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_WINDOW_SCHEDULE, request.send()).await?;
             runs.extend(answer.scheduled_window_executions().iter().filter_map(foreseen));
             token = answer.next_token.filter(|token| !token.is_empty());
             if token.is_none() || runs.len() >= most {
@@ -126,7 +126,7 @@ impl Aws {
                 .targets(target.clone())
                 .max_results(page.size_within(1..=100))
                 .set_next_token(page.token);
-            let answer = DESCRIBE_WINDOWS_FOR_TARGET.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_WINDOWS_FOR_TARGET, request.send()).await?;
             let rows = answer.window_identities().iter();
             let rows = rows.filter_map(|row| Some((values::key(row.window_id())?, values::text(row.name()))));
             Ok(PageOf::new(rows.collect(), answer.next_token))

@@ -37,7 +37,7 @@ impl Aws {
     /// One page of the windows here; 10 to 100 rows.
     pub async fn windows_page(&self, page: Page) -> Result<PageOf<WindowSummary>> {
         let request = self.ssm().describe_maintenance_windows().max_results(page.size_within(10..=100));
-        let answer = DESCRIBE_WINDOWS.check(request.set_next_token(page.token).send().await)?;
+        let answer = self.ask(&DESCRIBE_WINDOWS, request.set_next_token(page.token).send()).await?;
         Ok(PageOf::new(answer.window_identities().iter().filter_map(summary).collect(), answer.next_token))
     }
 
@@ -48,7 +48,7 @@ impl Aws {
     /// `None`: there is none, or not yet (S 9.1.5).
     pub async fn window(&self, id: &WindowId) -> Result<Option<Window>> {
         let request = self.ssm().get_maintenance_window().window_id(id.as_str());
-        match GET_WINDOW.check(request.send().await) {
+        match self.ask(&GET_WINDOW, request.send()).await {
             Ok(answer) => Ok(Some(window(id, &answer))),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -76,7 +76,7 @@ impl Aws {
             .allow_unassociated_targets(*allow_unassociated_targets)
             .client_token(token)
             .set_tags(Some(tags.iter().map(tag).collect::<Result<_>>()?));
-        let answer = CREATE_WINDOW.check(request.send().await)?;
+        let answer = self.ask(&CREATE_WINDOW, request.send()).await?;
         values::key(answer.window_id()).ok_or_else(|| CREATE_WINDOW.refuse("AWS answered without a window's id"))
     }
 
@@ -100,20 +100,20 @@ impl Aws {
             .allow_unassociated_targets(*allow_unassociated_targets)
             .enabled(enabled)
             .replace(true);
-        UPDATE_WINDOW.check(request.send().await)?;
+        self.ask(&UPDATE_WINDOW, request.send()).await?;
         Ok(())
     }
 
     /// With its targets and tasks; well also when there is none (S 9.1.4).
     pub async fn delete_window(&self, id: &WindowId) -> Result<()> {
         let request = self.ssm().delete_maintenance_window().window_id(id.as_str());
-        gone_is_well(DELETE_WINDOW.check(request.send().await).map(drop))
+        gone_is_well(self.ask(&DELETE_WINDOW, request.send()).await.map(drop))
     }
 
     pub async fn window_tags(&self, id: &WindowId) -> Result<BTreeMap<String, String>> {
         let kind = types::ResourceTypeForTagging::MaintenanceWindow;
         let request = self.ssm().list_tags_for_resource().resource_type(kind).resource_id(id.as_str());
-        let answer = LIST_TAGS_FOR_RESOURCE.check(request.send().await)?;
+        let answer = self.ask(&LIST_TAGS_FOR_RESOURCE, request.send()).await?;
         Ok(answer.tag_list().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
     }
 
@@ -121,7 +121,7 @@ impl Aws {
     pub async fn remove_window_tag(&self, id: &WindowId, key: &str) -> Result<()> {
         let kind = types::ResourceTypeForTagging::MaintenanceWindow;
         let request = self.ssm().remove_tags_from_resource().resource_type(kind).resource_id(id.as_str());
-        REMOVE_TAGS_FROM_RESOURCE.check(request.tag_keys(key).send().await)?;
+        self.ask(&REMOVE_TAGS_FROM_RESOURCE, request.tag_keys(key).send()).await?;
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Aws {
         page::all(&DESCRIBE_WINDOW_TARGETS, async |page: Page| {
             let request = self.ssm().describe_maintenance_window_targets().window_id(id.as_str());
             let request = request.max_results(page.size_within(10..=100)).set_next_token(page.token);
-            let answer = DESCRIBE_WINDOW_TARGETS.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_WINDOW_TARGETS, request.send()).await?;
             Ok(PageOf::new(answer.targets().iter().map(target).collect(), answer.next_token))
         })
         .await
@@ -154,14 +154,14 @@ impl Aws {
             .set_targets(Some(terms.iter().map(term).collect()))
             .name(name.as_str())
             .client_token(token);
-        let answer = REGISTER_WINDOW_TARGET.check(request.send().await)?;
+        let answer = self.ask(&REGISTER_WINDOW_TARGET, request.send()).await?;
         Ok(values::text(answer.window_target_id()))
     }
 
     /// `InUse`: a task still names it. Well also when it is gone.
     pub async fn deregister_window_target(&self, id: &WindowId, target_id: &str) -> Result<()> {
         let request = self.ssm().deregister_target_from_maintenance_window().window_id(id.as_str()).safe(true);
-        gone_is_well(DEREGISTER_WINDOW_TARGET.check(request.window_target_id(target_id).send().await).map(drop))
+        gone_is_well(self.ask(&DEREGISTER_WINDOW_TARGET, request.window_target_id(target_id).send()).await.map(drop))
     }
 
     // === Tasks ===
@@ -171,7 +171,7 @@ impl Aws {
         page::all(&DESCRIBE_WINDOW_TASKS, async |page: Page| {
             let request = self.ssm().describe_maintenance_window_tasks().window_id(id.as_str());
             let request = request.max_results(page.size_within(10..=100)).set_next_token(page.token);
-            let answer = DESCRIBE_WINDOW_TASKS.check(request.send().await)?;
+            let answer = self.ask(&DESCRIBE_WINDOW_TASKS, request.send()).await?;
             Ok(PageOf::new(answer.tasks().iter().map(task_row).collect(), answer.next_token))
         })
         .await
@@ -180,7 +180,7 @@ impl Aws {
     /// `NotFound`: no such task, or no such window.
     pub async fn window_task(&self, id: &WindowId, task_id: &str) -> Result<WindowTask> {
         let request = self.ssm().get_maintenance_window_task().window_id(id.as_str()).window_task_id(task_id);
-        Ok(task(&GET_WINDOW_TASK.check(request.send().await)?))
+        Ok(task(&self.ask(&GET_WINDOW_TASK, request.send()).await?))
     }
 
     /// Registers a RUN_COMMAND task on targets of the window, and answers with its id. Without a service role, as Systems
@@ -209,7 +209,7 @@ impl Aws {
             .max_errors(max_errors.to_string())
             .name(name.as_str())
             .client_token(token);
-        let answer = REGISTER_WINDOW_TASK.check(request.send().await)?;
+        let answer = self.ask(&REGISTER_WINDOW_TASK, request.send()).await?;
         Ok(values::text(answer.window_task_id()))
     }
 
@@ -217,7 +217,7 @@ impl Aws {
     pub async fn change_window_task(&self, id: &WindowId, task_id: &str, change: &TaskChange) -> Result<()> {
         let TaskChange { target_ids, parameters, max_concurrency, max_errors } = change;
         let request = self.ssm().get_maintenance_window_task().window_id(id.as_str()).window_task_id(task_id);
-        let now = GET_WINDOW_TASK.check(request.send().await)?;
+        let now = self.ask(&GET_WINDOW_TASK, request.send()).await?;
         let mut run = now
             .task_invocation_parameters
             .and_then(|found| found.run_command)
@@ -233,7 +233,7 @@ impl Aws {
             .task_invocation_parameters(invocation_parameters(run))
             .max_concurrency(max_concurrency.to_string())
             .max_errors(max_errors.to_string());
-        UPDATE_WINDOW_TASK.check(request.send().await)?;
+        self.ask(&UPDATE_WINDOW_TASK, request.send()).await?;
         Ok(())
     }
 }

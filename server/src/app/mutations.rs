@@ -112,7 +112,8 @@ impl InProgress<'_> {
 
     /// The first effect failed. If AWS refused it definitely nothing has changed, and the request is forgotten.
     pub(super) async fn failed(self, error: Error) -> Error {
-        let definite = matches!(&error, Error::Aws(aws) if !matches!(aws.kind, ErrorKind::Unreachable));
+        let definite =
+            matches!(&error, Error::Aws(aws) if !matches!(aws.kind, ErrorKind::Unreachable | ErrorKind::Deadline));
         if definite {
             let forgotten = async {
                 let mut tx = self.app.store.begin().await?;

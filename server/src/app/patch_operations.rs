@@ -22,6 +22,7 @@ use crate::{
     },
     operation::resolve,
     store::Listed,
+    telemetry::{metrics, trace},
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::StepOutput;
@@ -80,7 +81,9 @@ pub struct ReadOutput {
 
 impl App {
     /// Starts an operation, or finds the one already started under the same request id.
-    #[tracing::instrument(name = "app.create_patch_operation", skip_all, fields(location = %new.location))]
+    #[tracing::instrument(
+        name = "app.create_patch_operation", skip_all, fields(location = %new.location, operation.id)
+    )]
     pub async fn create_patch_operation(&self, who: &Caller, new: NewPatchOperation) -> Result<Created> {
         who.may(new.action(), &new.location)?;
         if new.spec.override_freeze {
@@ -127,6 +130,8 @@ impl App {
         let (owner, lease) = self.engine.claimant();
         let claim = tx.claim(operation.id, owner, lease).await?;
         tx.commit().await?;
+        metrics::operation_started(operation.spec.kind.as_str());
+        tracing::Span::current().record("operation.id", tracing::field::display(operation.id));
         tracing::info!(operation.id = %operation.id, targets = plan.target_count, "operation accepted");
         if new.spec.override_freeze {
             tracing::warn!(operation.id = %operation.id, by = %who.principal, "freezes are overridden");
@@ -178,6 +183,7 @@ impl App {
             origin: Origin::Patchplane,
             retry_of: new.retry_of,
             drift: Vec::new(),
+            trace: trace::current(),
         }
     }
 

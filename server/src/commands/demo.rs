@@ -13,7 +13,7 @@ pub(crate) struct Demo {
 pub(crate) async fn run(options: Demo) -> anyhow::Result<()> {
     use super::serve::stopped;
     use patchplane_client::{Client, Location};
-    use patchplane_server::server::{self, Server};
+    use patchplane_server::server::{self, Server, Stop};
     use std::net::Ipv4Addr;
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = format!("http://{}", listener.local_addr()?);
@@ -25,6 +25,7 @@ pub(crate) async fn run(options: Demo) -> anyhow::Result<()> {
     let (stop, told) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(listener, async {
         told.await.ok();
+        Stop::Soon
     }));
     let client = Client::connect(&address).await?;
     let location = Location::new("111122223333", "us-east-1")?;

@@ -5,10 +5,11 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 use patchplane_aws::Clock;
 use patchplane_server::{
-    config::{Config, Layers},
-    server::{self, Server},
+    config::{Config, Layers, Telemetry},
+    server::{self, Entrance, Server, Stop},
+    telemetry,
 };
-use std::env;
+use std::{env, net::SocketAddr};
 use tokio::net::TcpListener;
 
 #[derive(Args)]
@@ -46,18 +47,35 @@ pub(crate) async fn run(options: Serve) -> anyhow::Result<()> {
     }
     let layers = options.given.config.as_deref().map_or_else(Layers::default, |file| Layers::default().file(file));
     let config = options.above(layers)?;
+    let telemetry = telemetry::start(options_of(&config)).await?;
+    let ended = serve(options, config, telemetry.prometheus).await;
+    telemetry.flush().await;
+    ended
+}
+
+async fn serve(options: Serve, config: Config, prometheus: Option<SocketAddr>) -> anyhow::Result<()> {
     let listener = listen(&config).await?;
+    let address = listener.local_addr()?;
     #[cfg(feature = "simulated")]
     let clock = options.clock.unwrap_or_else(Clock::system);
     #[cfg(not(feature = "simulated"))]
     let clock = Clock::system();
     let locations = server::connect(&config, &clock).await?;
-    let store = server::open_store(&config.store).await?;
-    let feeds = config.advisory_feeds.clone();
-    let server = Server::start_with(clock, locations, store, feeds, config.dispatch.settings()).await?;
-    let server = server.keeping(config.retention());
-    tracing::info!(address = %listener.local_addr()?, locations = config.locations.len(), "serving");
-    server.serve(listener, stopped()).await
+    let entrance = Entrance::new(config.limits).await?;
+    let start = Box::pin(async {
+        let store = server::open_store(&config.store).await?;
+        let (entrance, feeds) = (entrance.clone(), config.advisory_feeds.clone());
+        let server = Server::start_behind(entrance, clock, locations, store, feeds, config.dispatch.settings()).await?;
+        let metrics = prometheus.map(tracing::field::display);
+        tracing::info!(%address, metrics, locations = config.locations.len(), "serving");
+        Ok(server.keeping(config.retention()).draining(config.drain))
+    });
+    server::serve_behind(entrance.clone(), listener, start, stopped()).await
+}
+
+fn options_of(config: &Config) -> telemetry::Options {
+    let Telemetry { prometheus, logs } = config.telemetry;
+    telemetry::Options { logs, signals: true, prometheus, level: "info" }
 }
 
 impl Serve {
@@ -79,6 +97,7 @@ impl Serve {
 async fn serve_simulated(options: Serve) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let config = options.above(Layers::default().simulation(&server::simulated::configuration(folder.path())))?;
+    let telemetry = telemetry::start(options_of(&config)).await?;
     let listener = listen(&config).await?;
     let simulation = server::simulated::showcase(server::simulated::SPEED)?;
     let (clock, locations) = server::simulated::connect(&simulation).await?;
@@ -91,7 +110,9 @@ async fn serve_simulated(options: Serve) -> anyhow::Result<()> {
     );
     let clock = simulation.clock().clone();
     std::thread::spawn(move || pass_what_is_typed(&clock));
-    server.serve(listener, stopped()).await
+    let ended = server.serve(listener, stopped()).await;
+    telemetry.flush().await;
+    ended
 }
 
 /// Lets the simulated clock pass what is typed, line by line, until the end of input.
@@ -154,11 +175,11 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 }
 
 /// Until SIGTERM or Ctrl-C.
-pub(crate) async fn stopped() {
+pub(crate) async fn stopped() -> Stop {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return Stop::Soon };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => Stop::Gently,
+        _ = tokio::signal::ctrl_c() => Stop::Soon,
     }
 }

@@ -50,7 +50,11 @@ pub(crate) async fn run(options: Sim) -> anyhow::Result<()> {
         simulation.at(patchplane_sim::DEFAULT_ACCOUNT, "us-east-1").populate(instances);
     }
     println!("Simulating AWS on http://{} (Ctrl-C ends it).", listener.local_addr()?);
-    simulation.serve(listener, stopped()).await;
+    simulation
+        .serve(listener, async {
+            stopped().await;
+        })
+        .await;
     Ok(())
 }
 

@@ -70,6 +70,7 @@ pub const KEYS: &[Key] = &[
     key("limits.concurrent_streams", Kind::Count(1, 1_000_000), Unset::Default("2000")),
     key("limits.message_size", Kind::Size("64KiB", "64MiB"), Unset::Default("\"1MiB\"")),
     key("limits.header_size", Kind::Size("4KiB", "1MiB"), Unset::Default("\"16KiB\"")),
+    key("limits.connection_age", Kind::Span("1m", "7d"), Unset::Default("\"30m\"")),
     key("limits.keepalive_interval", Kind::Span("1s", "1h"), Unset::Default("\"30s\"")),
     key("limits.keepalive_timeout", Kind::Span("1s", "1h"), Unset::Default("\"20s\"")),
     key("drain.lame_duck", Kind::Span("0s", "5m"), Unset::Default("\"5s\"")),

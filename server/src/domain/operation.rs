@@ -148,6 +148,9 @@ pub struct Operation {
     /// What later batches got and earlier ones could not have.
     #[serde(default)]
     pub drift: Vec<Drift>,
+    /// The span that created it, as `traceparent` writes it: what is done for it later links there.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -366,7 +369,35 @@ impl InstanceLimit {
     }
 }
 
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Scan, Self::Install, Self::Reboot];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scan => "SCAN",
+            Self::Install => "INSTALL",
+            Self::Reboot => "REBOOT",
+        }
+    }
+}
+
 impl State {
+    /// Those of an operation that has not ended.
+    pub const UNFINISHED: [Self; 4] = [Self::Resolving, Self::Running, Self::Verifying, Self::Cancelling];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resolving => "RESOLVING",
+            Self::Running => "RUNNING",
+            Self::Verifying => "VERIFYING",
+            Self::Cancelling => "CANCELLING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::CompletedWithFailures => "COMPLETED_WITH_FAILURES",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Resolving | Self::Running | Self::Verifying | Self::Cancelling => false,
@@ -376,6 +407,22 @@ impl State {
 }
 
 impl TargetState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Dispatched => "DISPATCHED",
+            Self::Running => "RUNNING",
+            Self::Rebooting => "REBOOTING",
+            Self::Verifying => "VERIFYING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::TimedOut => "TIMED_OUT",
+            Self::Cancelled => "CANCELLED",
+            Self::Skipped => "SKIPPED",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Pending | Self::Dispatched | Self::Running | Self::Rebooting | Self::Verifying => false,

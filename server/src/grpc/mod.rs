@@ -4,9 +4,12 @@ mod baseline_changes;
 mod baselines;
 mod compliance;
 mod convert;
+mod door;
 mod freezes;
 mod instances;
+mod layers;
 mod maintenance_windows;
+mod methods;
 mod patch_groups;
 mod patch_operations;
 mod patch_schedules;
@@ -20,14 +23,11 @@ use crate::{
     auth::{Caller, Policy, Principal},
     error::Error,
 };
+use axum::Router;
 use patchplane_proto::{FILE_DESCRIPTOR_SET, v1 as pb};
 use std::sync::Arc;
 use tonic::{Request, Status, service::Routes, service::interceptor::InterceptorLayer};
-use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
-
-/// The largest request: a thousand instance ids and more.
-const MAX_REQUEST: usize = 1 << 20;
 
 /// The names of all services, as health and reflection know them.
 const SERVICES: [&str; 8] = [
@@ -47,22 +47,8 @@ struct Api {
     app: Arc<App>,
 }
 
-/// Tells health checks whether the server serves: each service, and the server as a whole under the empty name.
-#[derive(Clone)]
-pub(crate) struct Health(HealthReporter);
-
-impl Health {
-    pub(crate) async fn set_serving(&self, serving: bool) {
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in SERVICES.into_iter().chain([""]) {
-            self.0.set_service_status(service, status).await;
-        }
-    }
-}
-
-/// All services with health and reflection (v1 and v1alpha), and the switch of the health service.
-pub(crate) fn routes(app: Arc<App>) -> Result<(Routes, Health), tonic_reflection::server::Error> {
-    let (reporter, health) = tonic_health::server::health_reporter();
+/// The services over the use-cases, with reflection (v1 and v1alpha).
+fn services(app: Arc<App>, message_size: usize) -> Result<Router, tonic_reflection::server::Error> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -82,7 +68,7 @@ pub(crate) fn routes(app: Arc<App>) -> Result<(Routes, Health), tonic_reflection
         ($server:path) => {
             ServiceBuilder::new()
                 .layer(InterceptorLayer::new(identify.clone()))
-                .service(<$server>::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
+                .service(<$server>::new(api.clone()).max_decoding_message_size(message_size))
         };
     }
     let routes = Routes::new(service!(pb::baseline_service_server::BaselineServiceServer<Api>))
@@ -93,11 +79,12 @@ pub(crate) fn routes(app: Arc<App>) -> Result<(Routes, Health), tonic_reflection
         .add_service(service!(pb::maintenance_window_service_server::MaintenanceWindowServiceServer<Api>))
         .add_service(service!(pb::patch_schedule_service_server::PatchScheduleServiceServer<Api>))
         .add_service(service!(pb::freeze_service_server::FreezeServiceServer<Api>))
-        .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    Ok((routes, Health(reporter)))
+    Ok(routes.into_axum_router())
 }
+
+pub(crate) use door::Door;
 
 /// Who sent a request.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {

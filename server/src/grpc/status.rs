@@ -49,7 +49,12 @@ impl From<Error> for Status {
                 metadata.extend(error.request_id.clone().map(|id| ("aws_request_id".to_owned(), id)));
                 aws(error, &mut details)
             }
-            Error::Draining => {
+            Error::Deadline => Code::DeadlineExceeded,
+            Error::HeadersTooLarge { most } => {
+                details.add_quota_failure_violation("headers", format!("at most {most} bytes"));
+                Code::ResourceExhausted
+            }
+            Error::Draining | Error::Starting | Error::Overloaded => {
                 details.set_retry_info(Some(Duration::from_secs(1)));
                 Code::Unavailable
             }
@@ -68,6 +73,43 @@ impl From<Error> for Status {
     }
 }
 
+/// Gives a status of the transport itself a reason, and the code that it has everywhere else.
+pub(super) fn with_reason(status: &Status) -> Status {
+    let (code, reason) = match status.code() {
+        // The decoder's word for a message beyond the limit.
+        Code::OutOfRange => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        Code::Unimplemented => (Code::Unimplemented, "METHOD_UNKNOWN"),
+        // Nothing of ours ends so without details: the message could not be read.
+        Code::Internal => (Code::InvalidArgument, "MESSAGE_UNREADABLE"),
+        code => (code, name(code)),
+    };
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, status.message(), details)
+}
+
+/// As gRPC's documents and metrics spell a code.
+pub(super) fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
 fn aws(error: &patchplane_aws::Error, details: &mut ErrorDetails) -> Code {
     match error.kind {
         ErrorKind::Throttled => {
@@ -78,6 +120,7 @@ fn aws(error: &patchplane_aws::Error, details: &mut ErrorDetails) -> Code {
             details.set_retry_info(Some(Duration::from_secs(1)));
             Code::Unavailable
         }
+        ErrorKind::Deadline => Code::DeadlineExceeded,
         ErrorKind::Quota => {
             details.add_quota_failure_violation(error.action, &error.message);
             Code::ResourceExhausted

@@ -9,6 +9,7 @@ use crate::{
     Error, Result,
     domain::operation::{Dispatch, Kind, Operation, OperationId, State, Target, TargetState},
     store::{Saved, Tx},
+    telemetry::{metrics, trace},
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::{Aws, ErrorKind, Invocation, NodeFilter};
@@ -17,6 +18,8 @@ use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
 /// How long a command may run on an instance where AWS did not tell: two hours of AWS-RunPatchBaseline's step (S 6.1.17).
@@ -56,14 +59,45 @@ pub(super) async fn advance(held: Held<'_>, observed: &mut Observed, known: &mut
         };
     };
     let turn = match held.inner.gates.get(&saved.operation.location) {
-        Some(gate) if step.asks_aws() => Some(gate.enter(&saved.operation.creator).await),
+        Some(gate) if step.asks_aws() => {
+            let asked = Instant::now();
+            let turn = gate.enter(&saved.operation.creator).await;
+            metrics::location_wait(&saved.operation.location, asked.elapsed());
+            Some(turn)
+        }
         _ => None,
     };
-    let done = work(held, Some(aws), saved, step, observed).await?;
+    if *held.inner.stopping.borrow() {
+        return Ok(Step::Done);
+    }
+    let span = span_of(&step, &saved.operation);
+    let done = work(held, Some(aws), saved, step, observed).instrument(span).await?;
     if turn.is_some() {
         observed.denied = None;
     }
     Ok(done)
+}
+
+/// The span of a step: a trace of its own, for an operation goes on for hours, which links to the span that created the
+/// operation. Where that was left out of the traces, so is this.
+fn span_of(step: &Step, operation: &Operation) -> Span {
+    let Some(name) = step.name() else { return Span::none() };
+    if operation.trace.as_deref().is_some_and(|created| !trace::sampled(created)) {
+        return Span::none();
+    }
+    let span = tracing::info_span!(
+        parent: None,
+        "operation.step",
+        otel.name = format!("operation {name}"),
+        operation.id = %operation.id,
+        operation.kind = operation.spec.kind.as_str(),
+        operation.step = name,
+        aws.command_id = field::Empty,
+    );
+    if let Some(created) = &operation.trace {
+        trace::link(&span, created);
+    }
+    span
 }
 
 async fn work(
@@ -86,7 +120,11 @@ async fn work(
                     operation.id = %operation.id, state = ?state, reason, explanation, "operation ended"
                 );
             }
+            let kind = saved.operation.spec.kind;
             held.save(saved.operation, &[], None, now).await?;
+            if state.is_terminal() {
+                ended(kind, *state, &saved.targets);
+            }
         }
         (Step::EndTargets { state, reason, explanation, which }, _) => {
             let mut ended = saved.targets;
@@ -179,6 +217,17 @@ impl Held<'_> {
             tx.lock_instances(&operation.location, &ids, operation.id, Some(until), now).await?;
         }
         Ok(tx.commit().await?)
+    }
+}
+
+/// Counts what an operation came to.
+fn ended(kind: Kind, state: State, targets: &[Target]) {
+    metrics::operation_ended(kind.as_str(), state.as_str());
+    for target in targets {
+        metrics::target_ended(kind.as_str(), target.state.as_str());
+        if target.state != TargetState::Succeeded {
+            metrics::target_failed(&target.reason);
+        }
     }
 }
 

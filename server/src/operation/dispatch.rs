@@ -15,6 +15,7 @@ use crate::{
         readiness::eligible,
     },
     store::{Saved, Tx},
+    telemetry::metrics,
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::{Action, Aws, ErrorKind, PatchCommand, SendFailure, SentCommand};
@@ -102,10 +103,13 @@ pub(super) async fn dispatch(
     let now = inner.clock.now();
     match sent {
         Ok(sent) => {
+            metrics::dispatch("sent");
+            tracing::Span::current().record("aws.command_id", sent.command_id.as_str());
             tracing::info!(operation.id = %operation.id, aws.command_id = %sent.command_id, "command sent");
             accepted(&mut intent, &mut batch, sent, now);
         }
         Err(SendFailure::Refused(error)) => {
+            metrics::dispatch("refused");
             tracing::warn!(operation.id = %operation.id, error = %error, "AWS refused a command");
             observed.last_refusal = passes(&error).then_some(now);
             intent.outcome = DispatchOutcome::Refused { error: error.to_string() };
@@ -113,6 +117,7 @@ pub(super) async fn dispatch(
         }
         Err(SendFailure::Unknown(error)) => {
             // The intent stays open: `Settle` asks AWS what became of it.
+            metrics::dispatch("unknown");
             tracing::warn!(operation.id = %operation.id, error = %error, "it is unknown whether AWS took a command");
             return Ok(());
         }

@@ -277,6 +277,7 @@ fn started(location: &Location, id: OperationId, first: &CommandRecord, origin: 
         origin,
         retry_of: None,
         drift: Vec::new(),
+        trace: None,
     }
 }
 

@@ -27,13 +27,15 @@ use crate::{
 };
 use act::Held;
 use fair::Gate;
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use next::{Observed, Restored, Step};
 use patchplane_aws::{Aws, Clock, ErrorKind};
 use patchplane_rules::Location;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     error::Error as _,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -54,6 +56,9 @@ const DENIED_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Between two looks at what others did, when nobody asks.
 const SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(3);
+
+/// Between two looks whether all steps have ended.
+const WIND_DOWN_LOOK: Duration = Duration::from_millis(20);
 
 /// How many operations are claimed at once: the others are left to other servers until the next time.
 const CLAIM_AT_ONCE: usize = 50;
@@ -77,6 +82,8 @@ struct Inner {
     gates: BTreeMap<Location, Gate>,
     store: Store,
     settings: Settings,
+    /// When this process began.
+    begun: Timestamp,
     /// This process, as the store knows who has claimed what.
     owner: Uuid,
     tasks: Mutex<HashMap<OperationId, Task>>,
@@ -84,11 +91,15 @@ struct Inner {
     keeper: Mutex<Option<JoinHandle<()>>>,
     /// How many operations are being worked on at this moment, those asleep not counted.
     busy: watch::Sender<usize>,
+    /// Whether work ends: no step is begun any more.
+    stopping: watch::Sender<bool>,
     /// When each location was last swept for what others did; held while one is.
     swept: BTreeMap<Location, tokio::sync::Mutex<Option<Timestamp>>>,
 }
 
 struct Task {
+    /// The number under which it holds its operation.
+    fence: u64,
     handle: JoinHandle<()>,
     nudge: Arc<Nudge>,
 }
@@ -127,6 +138,7 @@ impl Engine {
         let swept = locations.keys().map(|location| (location.clone(), tokio::sync::Mutex::default())).collect();
         let gates = locations.keys().map(|location| (location.clone(), Gate::default())).collect();
         Self(Arc::new(Inner {
+            begun: clock.now(),
             clock,
             locations,
             gates,
@@ -136,6 +148,7 @@ impl Engine {
             tasks: Mutex::default(),
             keeper: Mutex::default(),
             busy: watch::Sender::new(0),
+            stopping: watch::Sender::new(false),
             swept,
         }))
     }
@@ -184,6 +197,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Since when it is known what others did, by location; since the start of this process where it never was.
+    pub(crate) fn swept(&self) -> BTreeMap<Location, Timestamp> {
+        let mut known = BTreeMap::new();
+        for (location, swept) in &self.0.swept {
+            // One that is being swept at this moment is looked at again soon.
+            if let Ok(swept) = swept.try_lock() {
+                known.insert(location.clone(), swept.unwrap_or(self.0.begun));
+            }
+        }
+        known
+    }
+
     /// Sweeps all locations, again and again: AWS forgets after 30 days, and watchers want to see changes.
     pub async fn sweep_for_ever(&self) {
         loop {
@@ -204,6 +229,19 @@ impl Engine {
     /// How many operations are being worked on, those asleep not counted. Tests move their clock when it is 0.
     pub fn busy(&self) -> watch::Receiver<usize> {
         self.0.busy.subscribe()
+    }
+
+    /// Lets steps under way end, so that no send is cut off, and begins no more; for so long at most. Claims are kept.
+    pub async fn wind_down(&self, at_most: Duration) {
+        self.0.stopping.send_replace(true);
+        let ended = async {
+            while self.working_on() > 0 {
+                tokio::time::sleep(WIND_DOWN_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(at_most, ended).await.is_err() {
+            tracing::warn!(operations = self.working_on(), "some steps of operations are cut off");
+        }
     }
 
     /// Stops all work at once: what was begun is recorded, and goes on after the next start.
@@ -243,16 +281,23 @@ impl Inner {
     fn start(this: &Arc<Self>, claim: Claim) {
         let mut tasks = this.tasks();
         tasks.retain(|_, task| !task.handle.is_finished());
+        if tasks.get(&claim.id).is_some_and(|task| task.fence == claim.fence) {
+            return;
+        }
         // Counted from this moment on, so that nobody sees an idle engine with new work.
         this.busy.send_modify(|busy| *busy += 1);
         let nudge = Arc::new(Nudge::default());
         let (inner, nudged) = (Arc::clone(this), Arc::clone(&nudge));
         let handle = tokio::spawn(async move {
             let busy = Busy(&inner.busy);
-            drive(&inner, claim, &nudged, busy).await;
+            let driven = AssertUnwindSafe(drive(&inner, claim, &nudged, busy)).catch_unwind().await;
             inner.seen(&nudged);
+            if driven.is_err() {
+                // Told by the panic itself. The claim is kept, and its keeper takes it up again.
+                tracing::error!(operation.id = %claim.id, "a step of an operation broke off");
+            }
         });
-        if let Some(earlier) = tasks.insert(claim.id, Task { handle, nudge }) {
+        if let Some(earlier) = tasks.insert(claim.id, Task { fence: claim.fence, handle, nudge }) {
             earlier.handle.abort();
         }
     }
@@ -272,14 +317,24 @@ impl Inner {
         }
     }
 
-    /// Renews what this process has claimed, drops what it has lost, and takes what others have left.
+    /// Renews what this process has claimed, drops what it has lost, and takes what others have left. What it has claimed
+    /// and nobody works on is taken up: its task broke off, or the call ended in the moment that created it.
     async fn keep_claims(this: &Arc<Self>) -> crate::Result<()> {
-        let kept: HashSet<OperationId> = this.store.renew(this.owner, this.settings.lease).await?.into_iter().collect();
-        for (id, task) in this.tasks().iter().filter(|(id, _)| !kept.contains(id)) {
+        let kept: HashMap<OperationId, Claim> = {
+            let kept = this.store.renew(this.owner, this.settings.lease).await?;
+            kept.into_iter().map(|claim| (claim.id, claim)).collect()
+        };
+        for (id, task) in this.tasks().iter().filter(|(id, _)| !kept.contains_key(id)) {
             if !task.handle.is_finished() {
                 tracing::warn!(operation.id = %id, "another process has taken the operation over");
                 task.handle.abort();
             }
+        }
+        if *this.stopping.borrow() {
+            return Ok(());
+        }
+        for claim in kept.into_values() {
+            Self::start(this, claim);
         }
         for claim in this.claim_all().await? {
             tracing::info!(operation.id = %claim.id, "an operation that another process left goes on here");
@@ -318,8 +373,12 @@ async fn drive(inner: &Inner, claim: Claim, nudge: &Nudge, busy: Busy<'_>) {
     let restored = claim.restored.then(|| Restored { at: inner.clock.now(), compared: None });
     let mut known = None;
     let mut observed = Observed { restored, never_resend: inner.settings.never_resend, ..Observed::default() };
+    let mut stopping = inner.stopping.subscribe();
     loop {
         inner.seen(nudge);
+        if *stopping.borrow() {
+            return;
+        }
         let until = match act::advance(held, &mut observed, &mut known).await {
             Ok(Step::Done) => return,
             Ok(Step::Sleep { until }) => until,
@@ -357,6 +416,7 @@ async fn drive(inner: &Inner, claim: Claim, nudge: &Nudge, busy: Busy<'_>) {
             tokio::select! {
                 () = sleep.as_mut() => {}
                 () = nudge.notify.notified() => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
             }
             inner.busy.send_modify(|count| *count += 1);
             busy = Some(Busy(&inner.busy));

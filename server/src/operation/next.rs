@@ -66,6 +66,24 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// As traces name it; `None` where nothing is done.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Resolve => "resolve",
+            Self::Dispatch { .. } => "dispatch",
+            Self::Settle { .. } => "settle",
+            Self::Disprove { .. } => "disprove",
+            Self::GiveUp { .. } => "give_up",
+            Self::Reconcile => "reconcile",
+            Self::RenewSnapshot => "renew_snapshot",
+            Self::CancelCommands { .. } => "cancel_commands",
+            Self::Look { .. } => "look",
+            Self::EndTargets { .. } => "end_targets",
+            Self::Become { .. } => "become",
+            Self::Sleep { .. } | Self::Done => return None,
+        })
+    }
+
     /// Whether it takes calls of AWS.
     pub(crate) fn asks_aws(&self) -> bool {
         match self {

@@ -9,6 +9,7 @@ use crate::{
     Result,
     domain::operation::{Dispatch, DispatchOutcome, Kind, Operation, Target, TargetState},
     store::Saved,
+    telemetry::metrics,
 };
 use jiff::{SignedDuration, Timestamp};
 use patchplane_aws::{Aws, CommandRecord, SentCommand};
@@ -41,6 +42,7 @@ pub(super) async fn settle(
         listed(aws, &operation, since).await?.into_iter().filter(|command| is_ours(command, &intent)).collect();
     matches.sort_by_key(|command| command.requested);
     if matches.len() > 1 {
+        metrics::dispatch("duplicate");
         tracing::error!(operation.id = %operation.id, batch = number, "DUPLICATE_DISPATCH: AWS lists one send twice");
     }
     match matches.into_iter().next() {
@@ -98,6 +100,7 @@ pub(super) async fn disprove(held: Held<'_>, aws: &Aws, saved: Saved, number: u3
     if traces {
         return give_up(held, Saved { operation, targets, dispatches, ..saved }, number, TRACES, now).await;
     }
+    metrics::dispatch("absent");
     tracing::warn!(operation.id = %operation.id, batch = number, "a send is proven never to have reached AWS");
     let explanation =
         "its signature is dead, two whole lists of AWS lack it, and none of its instances shows a trace of it";
@@ -127,6 +130,7 @@ pub(super) async fn reconcile(held: Held<'_>, aws: &Aws, saved: Saved, observed:
             continue;
         };
         let now = held.inner.clock.now();
+        metrics::dispatch("adopted");
         tracing::warn!(operation.id = %operation.id, aws.command_id = %command.command_id, "a forgotten command is found");
         let mut intent = Dispatch {
             batch: if dispatches.iter().any(|dispatch| dispatch.batch == batch) {
@@ -179,6 +183,8 @@ async fn adopt(
     mut intent: Dispatch,
     found: CommandRecord,
 ) -> Result<()> {
+    metrics::dispatch("adopted");
+    tracing::Span::current().record("aws.command_id", found.command_id.as_str());
     tracing::info!(operation.id = %operation.id, aws.command_id = %found.command_id, "command found and adopted");
     let mut batch = of_batch(targets, &intent);
     let now = held.inner.clock.now();
@@ -213,6 +219,7 @@ pub(super) async fn give_up(
     for target in &mut batch {
         target.become_(TargetState::Unknown, "DISPATCH_UNPROVEN", explanation, now);
     }
+    metrics::dispatch("unproven");
     intent.outcome = DispatchOutcome::Unproven;
     held.save(operation, &batch, Some(&intent), now).await
 }

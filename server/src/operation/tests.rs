@@ -61,6 +61,7 @@ pub(super) fn saved(kind: Kind, targets: usize) -> Saved {
         origin: Origin::default(),
         retry_of: None,
         drift: Vec::new(),
+        trace: None,
     };
     let targets = (0..targets).map(|n| Target::pending(id(n), false, start())).collect();
     Saved { operation, control: Control::default(), targets, dispatches: Vec::new(), revision: 1 }

@@ -65,6 +65,14 @@ impl Kind {
         }
     }
 
+    /// The database's time in milliseconds.
+    pub(super) fn now(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(unixepoch('subsec') * 1000 AS BIGINT)",
+            Self::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+
     /// The first statement of a write: raises the revision by `$1`, and gives it and the database's time in milliseconds.
     /// It keeps all other writes waiting until this one ends.
     pub(super) fn raise_revision(self) -> &'static str {

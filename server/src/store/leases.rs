@@ -5,8 +5,11 @@
 //! gives the same one twice.
 
 use super::{Error, Result, Store, Tx, WRITTEN_BY, count, millis, word};
-use crate::domain::{control::Control, operation::OperationId};
-use sqlx::Row as _;
+use crate::domain::{
+    control::Control,
+    operation::{Operation, OperationId},
+};
+use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -52,16 +55,32 @@ impl Store {
         Ok(claim)
     }
 
-    /// Prolongs all leases of this owner, and says which operations it still has.
-    pub async fn renew(&self, owner: Uuid, lease: Duration) -> Result<Vec<OperationId>> {
+    /// Prolongs all leases of this owner, and says what it still has.
+    pub async fn renew(&self, owner: Uuid, lease: Duration) -> Result<Vec<Claim>> {
         let mut tx = self.begin_with(false).await?;
-        let rows = sqlx::query("UPDATE operations SET lease_until = $1 WHERE owner = $2 AND terminal = 0 RETURNING id")
-            .bind(tx.now.saturating_add(millis(lease)))
-            .bind(owner.to_string())
-            .fetch_all(&mut *tx.tx)
-            .await?;
+        let rows = sqlx::query(
+            "UPDATE operations SET lease_until = $1 WHERE owner = $2 AND terminal = 0 RETURNING id, fence, generation",
+        )
+        .bind(tx.now.saturating_add(millis(lease)))
+        .bind(owner.to_string())
+        .fetch_all(&mut *tx.tx)
+        .await?;
+        let generation = tx.generation().await?;
         tx.commit().await?;
-        rows.iter().map(|row| word(row, 0)).collect()
+        rows.iter().map(|row| claim(row, generation)).collect()
+    }
+
+    /// The operations of ours that have not ended, each with how long nobody has had it by the database's time.
+    pub async fn under_way(&self) -> Result<Vec<(Operation, Duration)>> {
+        let query = format!(
+            "SELECT body, {} - lease_until FROM operations WHERE terminal = 0 AND origin = 'PATCHPLANE'",
+            self.0.database.kind.now()
+        );
+        let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(self.readers()?).await?;
+        let free = |row: &AnyRow| -> Result<Duration> {
+            Ok(Duration::from_millis(row.try_get::<i64, _>(1)?.max(0).unsigned_abs()))
+        };
+        rows.iter().map(|row| Ok((super::body(row)?, free(row)?))).collect()
     }
 
     /// Gives back all leases of this owner: others need not wait for their end.
@@ -104,7 +123,10 @@ impl Tx {
             .bind(self.now.saturating_add(millis(at_least)))
             .fetch_optional(&mut *self.tx)
             .await?;
-        super::body(&row.ok_or(Error::Fenced)?)
+        super::body(&row.ok_or_else(|| {
+            super::told("write", "fenced", self.begun);
+            Error::Fenced
+        })?)
     }
 
     /// What AWS knows of an operation stands in its record again, after the store was brought back.
@@ -126,7 +148,7 @@ impl Tx {
     }
 }
 
-fn claim(row: &sqlx::any::AnyRow, generation: i64) -> Result<Claim> {
+fn claim(row: &AnyRow, generation: i64) -> Result<Claim> {
     let (fence, claimed): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
     Ok(Claim { id: word(row, 0)?, fence: fence.unsigned_abs(), restored: claimed < generation })
 }

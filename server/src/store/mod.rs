@@ -15,19 +15,21 @@ mod place;
 mod requests;
 mod upkeep;
 
+use crate::telemetry::metrics;
 use database::{Database, Kind, Purpose};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::{Any, AnyPool, Row as _, Transaction, any::AnyRow};
 use std::{
     fmt,
+    ops::{Deref, DerefMut},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 use uuid::Uuid;
 
 pub use leases::Claim;
@@ -82,6 +84,14 @@ pub struct Tx {
     events: u32,
     /// Whether it changes what readers are shown: then it raises the revision, and counts as a commit.
     shown: bool,
+    /// When it was asked for.
+    begun: Instant,
+}
+
+/// A read in progress, of several statements that all see the same.
+struct Read {
+    tx: Transaction<'static, Any>,
+    begun: Instant,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -207,12 +217,15 @@ impl Store {
     /// commits, and what a write reads stays true until it ends.
     async fn begin_with(&self, shown: bool) -> Result<Tx> {
         self.alive()?;
+        let begun = Instant::now();
         let Database { kind, writer, .. } = &self.0.database;
-        let mut tx = writer.begin_with(kind.begin_write()).await?;
-        let row = sqlx::query(kind.raise_revision()).bind(i64::from(shown)).fetch_one(&mut *tx).await?;
-        let revision: i64 = row.try_get(0)?;
-        let now = row.try_get(1)?;
-        Ok(Tx { store: self.clone(), tx, revision: revision.unsigned_abs(), now, events: 0, shown })
+        let begin = async {
+            let mut tx = writer.begin_with(kind.begin_write()).await?;
+            let row = sqlx::query(kind.raise_revision()).bind(i64::from(shown)).fetch_one(&mut *tx).await?;
+            Ok((tx, row.try_get::<i64, _>(0)?, row.try_get(1)?))
+        };
+        let (tx, revision, now) = begin.await.inspect_err(|_: &sqlx::Error| told("write", "error", begun))?;
+        Ok(Tx { store: self.clone(), tx, revision: revision.unsigned_abs(), now, events: 0, shown, begun })
     }
 
     fn readers(&self) -> Result<&AnyPool> {
@@ -221,8 +234,10 @@ impl Store {
     }
 
     /// Begins a read of several statements that all see the same.
-    async fn snapshot(&self) -> Result<Transaction<'static, Any>> {
-        Ok(self.readers()?.begin_with(self.0.database.kind.begin_read()).await?)
+    async fn snapshot(&self) -> Result<Read> {
+        let begun = Instant::now();
+        let begin = self.readers()?.begin_with(self.0.database.kind.begin_read());
+        Ok(Read { tx: begin.await.inspect_err(|_| told("read", "error", begun))?, begun })
     }
 
     fn alive(&self) -> Result<()> {
@@ -235,6 +250,13 @@ impl Store {
 impl Tx {
     /// Makes it last. An error leaves open whether it does: read before acting again.
     pub async fn commit(self) -> Result<()> {
+        let begun = self.begun;
+        let committed = self.commit_it().await;
+        told("write", if committed.is_ok() { "ok" } else { "error" }, begun);
+        committed
+    }
+
+    async fn commit_it(self) -> Result<()> {
         let Self { store, tx, revision, shown, .. } = self;
         store.alive()?;
         if !shown {
@@ -252,6 +274,32 @@ impl Tx {
         followers::announce(&store.0.revision, revision);
         Ok(())
     }
+}
+
+// === impl Read ===
+
+impl Deref for Read {
+    type Target = Transaction<'static, Any>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.tx
+    }
+}
+
+impl DerefMut for Read {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.tx
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        told("read", "ok", self.begun);
+    }
+}
+
+fn told(access: &'static str, outcome: &'static str, begun: Instant) {
+    metrics::store(access, outcome, begun.elapsed());
 }
 
 impl Drop for Inner {

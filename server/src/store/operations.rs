@@ -51,13 +51,13 @@ impl Store {
         let targets = bodies(
             sqlx::query("SELECT body FROM targets WHERE operation = $1 ORDER BY instance")
                 .bind(id.to_string())
-                .fetch_all(&mut *tx)
+                .fetch_all(&mut **tx)
                 .await?,
         )?;
         let dispatches = bodies(
             sqlx::query("SELECT body FROM dispatches WHERE operation = $1 ORDER BY batch")
                 .bind(id.to_string())
-                .fetch_all(&mut *tx)
+                .fetch_all(&mut **tx)
                 .await?,
         )?;
         let revision = read_revision(&mut tx).await?;
@@ -74,7 +74,7 @@ impl Store {
             sqlx::query("SELECT body FROM targets WHERE operation = $1 AND revision > $2 ORDER BY instance")
                 .bind(id.to_string())
                 .bind(revision.cast_signed())
-                .fetch_all(&mut *tx)
+                .fetch_all(&mut **tx)
                 .await?,
         )?;
         for target in changed {
@@ -89,7 +89,7 @@ impl Store {
             sqlx::query("SELECT body FROM dispatches WHERE operation = $1 AND batch > $2 ORDER BY batch")
                 .bind(id.to_string())
                 .bind(dispatches.last().map_or(0, |last| i64::from(last.batch)))
-                .fetch_all(&mut *tx)
+                .fetch_all(&mut **tx)
                 .await?,
         )?;
         dispatches.extend(later);
@@ -122,7 +122,7 @@ impl Store {
         .bind(before.map_or_else(|| "~".to_owned(), |place| place.to_string()))
         .bind(origin.map(OriginKind::as_str))
         .bind(count(limit))
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut **tx)
         .await?;
         let operations = rows.iter().map(controlled).collect::<Result<_>>()?;
         list(&mut tx, operations).await
@@ -186,7 +186,7 @@ impl Store {
         let rows = sqlx::query("SELECT body FROM targets WHERE operation = $1 AND revision > $2 ORDER BY instance")
             .bind(id.to_string())
             .bind(since)
-            .fetch_all(&mut *tx)
+            .fetch_all(&mut **tx)
             .await?;
         let targets: Vec<Target> = bodies(rows)?;
         let any = written > since || !targets.is_empty();
@@ -204,7 +204,7 @@ impl Store {
         )
         .bind(location.map(|location| location.account.as_str()))
         .bind(location.map(|location| location.region.as_str()))
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut **tx)
         .await?;
         let operations = rows.iter().map(controlled).collect::<Result<Vec<_>>>()?;
         let revision = read_revision(&mut tx).await?;
@@ -232,7 +232,7 @@ impl Store {
         .bind(location.map(|location| location.region.as_str()))
         .bind(count(limit.saturating_sub(1)))
         .bind(revision.cast_signed())
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut **tx)
         .await?;
         let seen = match rows.last() {
             Some(last) if rows.len() >= limit => last.try_get::<i64, _>(2)?.unsigned_abs(),

@@ -213,7 +213,7 @@ impl App {
 
     /// Takes away what a construction came to, if AWS refused it definitely, and says whether nothing is left.
     async fn dismantle(&self, location: &Location, stopped: &Stopped) -> bool {
-        if matches!(stopped.error.kind, ErrorKind::Unreachable | ErrorKind::Throttled) {
+        if matches!(stopped.error.kind, ErrorKind::Unreachable | ErrorKind::Deadline | ErrorKind::Throttled) {
             return false;
         }
         let Some(id) = &stopped.window else { return true };
