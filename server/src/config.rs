@@ -198,6 +198,12 @@ pub struct LocationConfig {
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(Vec<String>);
 
+impl ConfigError {
+    pub fn faults(&self) -> &[String] {
+        &self.0
+    }
+}
+
 fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 50051))
 }

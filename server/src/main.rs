@@ -1,10 +1,10 @@
-//! The binary `patchplane`: serve, demo, sim, health, config, store.
+//! The binary `patchplane`: serve, demo, sim, health, config, doctor, iam, store.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks on its outputs")]
 
 mod commands;
 
 use clap::{Parser, Subcommand};
-use commands::{config, demo, health, serve, store};
+use commands::{config, demo, doctor, health, iam, serve, store};
 use patchplane_server::telemetry;
 use std::process::ExitCode;
 
@@ -30,6 +30,11 @@ enum Command {
     /// Look at a configuration without using it.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Say what stands in the way of serving, and what to do: configuration, store, credentials, clock, rights in AWS.
+    Doctor(doctor::Doctor),
+    /// Print what AWS must allow: policies for each kind of use, who may become the role, a CloudFormation template.
+    #[command(subcommand)]
+    Iam(iam::IamCommand),
     /// Look after a store.
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -62,6 +67,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Sim(options) => commands::sim::run(options).await,
         Command::Health(options) => health::run(options).await,
         Command::Config(command) => config::run(command),
+        Command::Doctor(options) => doctor::run(options).await,
+        Command::Iam(command) => iam::run(command),
         Command::Store(command) => store::run(command).await,
     }
 }
@@ -81,6 +88,10 @@ mod tests {
         assert!(!parses("patchplane serve --simulated --config x.toml"));
         assert!(parses("patchplane serve --simulated --set limits.max_deadline=5m --set drain.timeout=1s"));
         assert!(parses("patchplane config show --config x.toml --set listen=127.0.0.1:1"));
+        assert!(parses("patchplane doctor --config x.toml --json"));
+        assert!(parses("patchplane iam policy --for read-only --for scan --node-tag team=web"));
+        assert!(!parses("patchplane iam policy --for everything"));
+        assert!(parses("patchplane iam trust role --principal arn:aws:iam::111122223333:role/p --external-id x1"));
         assert!(parses("patchplane store check --store postgres://patchplane@db/patchplane"));
         assert!(parses("patchplane store restored --config x.toml --store x.db"));
         assert!(!parses("patchplane store export"));

@@ -2,6 +2,7 @@
 //! still until a test moves it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
+mod asked;
 pub mod changes;
 pub mod otlp;
 pub mod postgres;
@@ -80,6 +81,7 @@ pub struct World {
     folder: Arc<TempDir>,
     /// Whether a fault was injected: calls may pause until the clock moves.
     faulty: AtomicBool,
+    asked: asked::Asked,
 }
 
 impl World {
@@ -133,7 +135,8 @@ impl World {
         let server = Server::start_with(clock, locations, store, feeds, settings).await.unwrap();
         let (channel, connection) = pipe(&server).await;
         let (client, faulty) = (Client::from_channel(channel), AtomicBool::new(false));
-        Self { client, simulation, server, connection, place, folder, faulty }
+        let asked = asked::Asked(simulation.clone());
+        Self { client, simulation, server, connection, place, folder, faulty, asked }
     }
 
     /// Kills the server and starts another on the same store: nothing of the first lives on.
@@ -147,10 +150,10 @@ impl World {
 
     /// The same, and something is done with the store while no server has it open.
     pub async fn restart_after(self, crash: Option<CrashPoint>, meanwhile: impl AsyncFnOnce(&Place)) -> Self {
-        let Self { client, simulation, server, connection, place, folder, faulty } = self;
+        let Self { client, simulation, server, connection, place, folder, faulty, asked } = self;
         server.app().engine().stop();
         connection.abort();
-        drop(client);
+        drop((client, asked));
         server.app().store().close().await;
         drop(server);
         meanwhile(&place).await;

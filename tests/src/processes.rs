@@ -1,7 +1,7 @@
 //! `patchplane` as processes, as users run it: a simulated AWS, servers that work against it, its other commands; and the ends
 //! that processes come to.
 
-use crate::{ACCOUNT, REGION};
+use crate::{ACCOUNT, REGION, asked::write_down};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
@@ -35,7 +35,14 @@ pub struct Process {
 
 /// `patchplane sim`, without instances.
 pub struct Sim {
+    /// Before the process, which it asks at the end.
+    _asked: Option<AskedOfSim>,
     pub process: Process,
+    address: String,
+}
+
+/// Writes down what was asked of a simulation when it is dropped, while that can be told.
+struct AskedOfSim {
     address: String,
 }
 
@@ -57,6 +64,15 @@ pub fn built(name: &str) -> PathBuf {
 pub fn patchplane(arguments: &[&str]) -> Command {
     let mut command = Command::new(built("patchplane"));
     command.args(arguments).env_clear().env("NO_COLOR", "1").env("TZ", "UTC").stdin(Stdio::null());
+    command
+}
+
+/// The binary with an access key of the usual account.
+fn signed_in(arguments: &[&str]) -> Command {
+    let mut command = patchplane(arguments);
+    // The digits say which account's it is.
+    command.env("AWS_ACCESS_KEY_ID", format!("AKIA0000{ACCOUNT}")).env("AWS_SECRET_ACCESS_KEY", "any");
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
 
@@ -127,6 +143,12 @@ fn listen(output: impl Read + Send + 'static, tell: Arc<watch::Sender<String>>) 
 
 impl Sim {
     pub async fn start(seed: u64) -> Self {
+        let sim = Self::for_looking(seed).await;
+        Self { _asked: Some(AskedOfSim { address: sim.address.clone() }), ..sim }
+    }
+
+    /// The same for commands that ask more than serving does: it is not written down.
+    pub async fn for_looking(seed: u64) -> Self {
         let (seed, speed) = (seed.to_string(), SPEED.to_string());
         let process = Process::start(patchplane(&[
             "sim",
@@ -139,19 +161,16 @@ impl Sim {
             &speed,
         ]));
         let address = process.tells("Simulating AWS on http://").await;
-        Self { process, address }
+        Self { _asked: None, process, address }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Asks the simulation's own paths.
     pub fn fate(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let length = body.len();
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let head =
-            format!("{method} /_sim/{path} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\ncontent-length: {length}");
-        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = ask(&self.address, method, path, body).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
         serde_json::from_str(body).unwrap()
@@ -173,6 +192,26 @@ impl Sim {
     pub fn requests(&self, operation: &str) -> u64 {
         self.fate("GET", "requests", &Value::Null)[operation].as_u64().unwrap_or(0)
     }
+}
+
+impl Drop for AskedOfSim {
+    fn drop(&mut self) {
+        // One that has ended tells no more.
+        let Ok(answer) = ask(&self.address, "GET", "requests", &Value::Null) else { return };
+        let counts: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        write_down(counts.as_object().unwrap().keys().cloned().collect());
+    }
+}
+
+fn ask(address: &str, method: &str, path: &str, body: &Value) -> std::io::Result<String> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let length = body.len();
+    let mut stream = TcpStream::connect(address)?;
+    let head = format!("{method} /_sim/{path} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\ncontent-length: {length}");
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 // === impl Home ===
@@ -243,12 +282,21 @@ impl Home {
     }
 
     fn serve(&self, sim: &Sim) -> Command {
-        let (url, config) = (format!("http://{}", sim.address), self.config());
-        let mut serve =
-            patchplane(&["serve", "--config", &config, "--listen", "127.0.0.1:0", "--aws-endpoint-url", &url]);
-        // The digits say which account's it is.
-        serve.env("AWS_ACCESS_KEY_ID", format!("AKIA0000{ACCOUNT}")).env("AWS_SECRET_ACCESS_KEY", "any");
-        serve.env("AWS_EC2_METADATA_DISABLED", "true");
-        serve
+        let (url, config) = (sim.url(), self.config());
+        signed_in(&["serve", "--config", &config, "--listen", "127.0.0.1:0", "--aws-endpoint-url", &url])
+    }
+
+    /// `patchplane doctor` about this configuration, asking AWS there.
+    pub fn doctor(&self, url: &str, options: &[&str]) -> Command {
+        let config = self.config();
+        let mut line = vec!["doctor", "--config", &config, "--aws-endpoint-url", url];
+        line.extend(options);
+        signed_in(&line)
+    }
+
+    /// Changes the configuration's text.
+    pub fn rewrites(&self, change: impl FnOnce(String) -> String) {
+        let config = fs::read_to_string(self.config()).unwrap();
+        fs::write(self.config(), change(config)).unwrap();
     }
 }

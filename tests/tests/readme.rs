@@ -40,7 +40,7 @@ fn blocks(text: &str) -> Vec<Block> {
             "sh" => blocks.push(Block::Commands(commands(&inside))),
             "" => blocks.push(Block::Quoted(inside)),
             "console" => blocks.push(Block::Time(inside.concat().parse().unwrap())),
-            "rust" | "toml" | "json" => {}
+            "rust" | "toml" | "json" | "text" => {}
             other => panic!("nobody knows what to do with a block of {other:?}"),
         }
     }

@@ -4,7 +4,6 @@
 #![expect(clippy::expect_used, reason = "a file that cannot be read is a failure of the check itself")]
 
 use std::{
-    collections::BTreeSet,
     env, fs,
     path::{Path, PathBuf},
 };
@@ -39,7 +38,9 @@ fn the_aws_sdk_is_named_only_in_the_aws_crate() {
 
 #[test]
 fn sql_is_named_only_in_the_store() {
-    only_under("sqlx", &["server/src/store/", "server/src/store.rs"], "ask the store's traits");
+    // The doctor's test makes a schema look like another release's.
+    let allowed = ["server/src/store/", "server/src/store.rs", "tests/tests/doctor.rs"];
+    only_under("sqlx", &allowed, "ask the store's traits");
 }
 
 #[test]
@@ -166,21 +167,6 @@ fn every_file_that_the_documents_cite_exists() {
         !root.join(&citation.code).exists() && !root.join(beside).join(&citation.code).exists()
     });
     report(missing, "cite what is there");
-}
-
-#[test]
-fn the_iam_policy_in_the_readme_allows_the_calls_we_make_and_no_other() {
-    let actions = |name: &str| -> BTreeSet<String> {
-        let file = files().find(|file| file.name == name);
-        let text = file.map(|file| file.text).unwrap_or_default();
-        let quoted = text.lines().flat_map(|line| line.split('"').skip(1).step_by(2));
-        quoted.filter(|word| ["ssm:", "ec2:", "sts:"].iter().any(|s| word.starts_with(s))).map(str::to_owned).collect()
-    };
-    let (table, policy) = (actions("server/aws/src/calls.rs"), actions("README.md"));
-    assert!(!table.is_empty(), "server/aws/src/calls.rs: no action found");
-    let lacking: Vec<_> = table.difference(&policy).collect();
-    let unneeded: Vec<_> = policy.difference(&table).collect();
-    assert!(lacking.is_empty() && unneeded.is_empty(), "README.md: lacks {lacking:?}, allows besides {unneeded:?}");
 }
 
 // === Reading the sources ===

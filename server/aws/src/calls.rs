@@ -1,6 +1,9 @@
 //! Every call that is made of AWS: one table, from which also the IAM policy documents come.
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    iam::{Document, Grant, Resource},
+};
 
 /// One operation of AWS, and what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Call {
     pub effect: Effect,
     /// What of patchplane needs it.
     pub feature: &'static str,
+    /// The policy documents that allow it, and on what. An action on several kinds of resources has a grant for each.
+    pub grants: &'static [Grant],
 }
 
 /// Whether a call changes something in AWS.
@@ -22,90 +27,134 @@ pub enum Effect {
 }
 
 macro_rules! table {
-    ($($name:ident: $operation:literal, $action:literal, $effect:ident, $feature:literal;)*) => {
-        $(pub(crate) const $name: Call =
-            Call { operation: $operation, action: $action, effect: Effect::$effect, feature: $feature };)*
+    ($($name:ident: $operation:literal, $action:literal, $effect:ident, $feature:literal,
+        [$($document:ident: $resource:ident),*];)*) => {
+        $(pub(crate) const $name: Call = Call {
+            operation: $operation,
+            action: $action,
+            effect: Effect::$effect,
+            feature: $feature,
+            grants: &[$(Grant { document: Document::$document, resource: Resource::$resource }),*],
+        };)*
         const CALLS: &[Call] = &[$($name),*];
     };
 }
 
 table! {
-    DESCRIBE_PATCH_BASELINES: "DescribePatchBaselines", "ssm:DescribePatchBaselines", Read, "baselines";
-    GET_PATCH_BASELINE: "GetPatchBaseline", "ssm:GetPatchBaseline", Read, "baselines";
-    GET_DEFAULT_PATCH_BASELINE: "GetDefaultPatchBaseline", "ssm:GetDefaultPatchBaseline", Read, "baselines";
-    CREATE_PATCH_BASELINE: "CreatePatchBaseline", "ssm:CreatePatchBaseline", Mutation, "baselines";
-    UPDATE_PATCH_BASELINE: "UpdatePatchBaseline", "ssm:UpdatePatchBaseline", Mutation, "baselines";
-    DELETE_PATCH_BASELINE: "DeletePatchBaseline", "ssm:DeletePatchBaseline", Mutation, "baselines";
+    DESCRIBE_PATCH_BASELINES:
+        "DescribePatchBaselines", "ssm:DescribePatchBaselines", Read, "baselines", [ReadOnly: Any];
+    GET_PATCH_BASELINE: "GetPatchBaseline", "ssm:GetPatchBaseline", Read, "baselines", [ReadOnly: Any];
+    GET_DEFAULT_PATCH_BASELINE:
+        "GetDefaultPatchBaseline", "ssm:GetDefaultPatchBaseline", Read, "baselines", [ReadOnly: Any];
+    CREATE_PATCH_BASELINE: "CreatePatchBaseline", "ssm:CreatePatchBaseline", Mutation, "baselines", [Baselines: Any];
+    UPDATE_PATCH_BASELINE:
+        "UpdatePatchBaseline", "ssm:UpdatePatchBaseline", Mutation, "baselines", [Baselines: Baselines];
+    DELETE_PATCH_BASELINE:
+        "DeletePatchBaseline", "ssm:DeletePatchBaseline", Mutation, "baselines", [Baselines: Baselines];
     REGISTER_DEFAULT_BASELINE:
-        "RegisterDefaultPatchBaseline", "ssm:RegisterDefaultPatchBaseline", Mutation, "baselines";
-    DESCRIBE_PATCH_PROPERTIES: "DescribePatchProperties", "ssm:DescribePatchProperties", Read, "baselines";
-    DESCRIBE_AVAILABLE_PATCHES: "DescribeAvailablePatches", "ssm:DescribeAvailablePatches", Read, "baselines";
+        "RegisterDefaultPatchBaseline", "ssm:RegisterDefaultPatchBaseline",
+        Mutation, "baselines", [Baselines: Baselines];
+    DESCRIBE_PATCH_PROPERTIES:
+        "DescribePatchProperties", "ssm:DescribePatchProperties", Read, "baselines", [ReadOnly: Any];
+    DESCRIBE_AVAILABLE_PATCHES:
+        "DescribeAvailablePatches", "ssm:DescribeAvailablePatches", Read, "baselines", [ReadOnly: Any];
     DESCRIBE_EFFECTIVE_PATCHES:
-        "DescribeEffectivePatchesForPatchBaseline", "ssm:DescribeEffectivePatchesForPatchBaseline", Read, "baselines";
-    DESCRIBE_PATCH_GROUPS: "DescribePatchGroups", "ssm:DescribePatchGroups", Read, "patch-groups";
-    GET_BASELINE_FOR_GROUP: "GetPatchBaselineForPatchGroup", "ssm:GetPatchBaselineForPatchGroup", Read, "patch-groups";
+        "DescribeEffectivePatchesForPatchBaseline", "ssm:DescribeEffectivePatchesForPatchBaseline",
+        Read, "baselines", [ReadOnly: Any];
+    DESCRIBE_PATCH_GROUPS: "DescribePatchGroups", "ssm:DescribePatchGroups", Read, "patch-groups", [ReadOnly: Any];
+    GET_BASELINE_FOR_GROUP:
+        "GetPatchBaselineForPatchGroup", "ssm:GetPatchBaselineForPatchGroup", Read, "patch-groups", [ReadOnly: Any];
     REGISTER_BASELINE:
-        "RegisterPatchBaselineForPatchGroup", "ssm:RegisterPatchBaselineForPatchGroup", Mutation, "patch-groups";
+        "RegisterPatchBaselineForPatchGroup", "ssm:RegisterPatchBaselineForPatchGroup",
+        Mutation, "patch-groups", [PatchGroups: Baselines];
     DEREGISTER_BASELINE:
-        "DeregisterPatchBaselineForPatchGroup", "ssm:DeregisterPatchBaselineForPatchGroup", Mutation, "patch-groups";
-    DESCRIBE_PATCH_GROUP_STATE: "DescribePatchGroupState", "ssm:DescribePatchGroupState", Read, "compliance";
-    CREATE_TAGS: "CreateTags", "ec2:CreateTags", Mutation, "patch-groups";
-    DELETE_TAGS: "DeleteTags", "ec2:DeleteTags", Mutation, "patch-groups";
-    ADD_TAGS_TO_RESOURCE: "AddTagsToResource", "ssm:AddTagsToResource", Mutation, "patch-groups";
-    REMOVE_TAGS_FROM_RESOURCE: "RemoveTagsFromResource", "ssm:RemoveTagsFromResource", Mutation, "patch-groups";
-    LIST_TAGS_FOR_RESOURCE: "ListTagsForResource", "ssm:ListTagsForResource", Read, "instances";
-    DESCRIBE_INSTANCES: "DescribeInstances", "ec2:DescribeInstances", Read, "instances";
-    DESCRIBE_ROUTE_TABLES: "DescribeRouteTables", "ec2:DescribeRouteTables", Read, "readiness";
-    DESCRIBE_SECURITY_GROUPS: "DescribeSecurityGroups", "ec2:DescribeSecurityGroups", Read, "readiness";
-    DESCRIBE_VPC_ENDPOINTS: "DescribeVpcEndpoints", "ec2:DescribeVpcEndpoints", Read, "readiness";
-    DESCRIBE_INSTANCE_INFORMATION: "DescribeInstanceInformation", "ssm:DescribeInstanceInformation", Read, "instances";
-    DESCRIBE_PATCH_STATES: "DescribeInstancePatchStates", "ssm:DescribeInstancePatchStates", Read, "compliance";
+        "DeregisterPatchBaselineForPatchGroup", "ssm:DeregisterPatchBaselineForPatchGroup",
+        Mutation, "patch-groups", [PatchGroups: Baselines];
+    DESCRIBE_PATCH_GROUP_STATE:
+        "DescribePatchGroupState", "ssm:DescribePatchGroupState", Read, "compliance", [ReadOnly: Any];
+    CREATE_TAGS: "CreateTags", "ec2:CreateTags", Mutation, "patch-groups", [Members: TaggedInstances];
+    DELETE_TAGS: "DeleteTags", "ec2:DeleteTags", Mutation, "patch-groups", [Members: TaggedInstances];
+    ADD_TAGS_TO_RESOURCE:
+        "AddTagsToResource", "ssm:AddTagsToResource",
+        Mutation, "patch-groups", [Members: TaggedHybridNodes, Schedules: Windows, Baselines: Baselines];
+    REMOVE_TAGS_FROM_RESOURCE:
+        "RemoveTagsFromResource", "ssm:RemoveTagsFromResource",
+        Mutation, "patch-groups", [Members: TaggedHybridNodes, Schedules: Windows];
+    LIST_TAGS_FOR_RESOURCE: "ListTagsForResource", "ssm:ListTagsForResource", Read, "instances", [ReadOnly: Any];
+    DESCRIBE_INSTANCES: "DescribeInstances", "ec2:DescribeInstances", Read, "instances", [ReadOnly: Any];
+    DESCRIBE_ROUTE_TABLES: "DescribeRouteTables", "ec2:DescribeRouteTables", Read, "readiness", [ReadOnly: Any];
+    DESCRIBE_SECURITY_GROUPS:
+        "DescribeSecurityGroups", "ec2:DescribeSecurityGroups", Read, "readiness", [ReadOnly: Any];
+    DESCRIBE_VPC_ENDPOINTS: "DescribeVpcEndpoints", "ec2:DescribeVpcEndpoints", Read, "readiness", [ReadOnly: Any];
+    DESCRIBE_INSTANCE_INFORMATION:
+        "DescribeInstanceInformation", "ssm:DescribeInstanceInformation", Read, "instances", [ReadOnly: Any];
+    DESCRIBE_PATCH_STATES:
+        "DescribeInstancePatchStates", "ssm:DescribeInstancePatchStates", Read, "compliance", [ReadOnly: Any];
     DESCRIBE_GROUP_PATCH_STATES:
-        "DescribeInstancePatchStatesForPatchGroup", "ssm:DescribeInstancePatchStatesForPatchGroup", Read, "compliance";
-    DESCRIBE_INSTANCE_PATCHES: "DescribeInstancePatches", "ssm:DescribeInstancePatches", Read, "compliance";
-    LIST_RESOURCE_COMPLIANCE: "ListResourceComplianceSummaries", "ssm:ListResourceComplianceSummaries", Read, "compliance";
-    SEND_COMMAND: "SendCommand", "ssm:SendCommand", Mutation, "operations";
-    CANCEL_COMMAND: "CancelCommand", "ssm:CancelCommand", Mutation, "operations";
-    LIST_COMMANDS: "ListCommands", "ssm:ListCommands", Read, "operations";
-    LIST_COMMAND_INVOCATIONS: "ListCommandInvocations", "ssm:ListCommandInvocations", Read, "operations";
-    LIST_COMPLIANCE_ITEMS: "ListComplianceItems", "ssm:ListComplianceItems", Read, "operations";
-    GET_COMMAND_INVOCATION: "GetCommandInvocation", "ssm:GetCommandInvocation", Read, "operations";
-    LIST_ASSOCIATIONS: "ListAssociations", "ssm:ListAssociations", Read, "operations";
+        "DescribeInstancePatchStatesForPatchGroup", "ssm:DescribeInstancePatchStatesForPatchGroup",
+        Read, "compliance", [ReadOnly: Any];
+    DESCRIBE_INSTANCE_PATCHES:
+        "DescribeInstancePatches", "ssm:DescribeInstancePatches", Read, "compliance", [ReadOnly: Any];
+    LIST_RESOURCE_COMPLIANCE:
+        "ListResourceComplianceSummaries", "ssm:ListResourceComplianceSummaries", Read, "compliance", [ReadOnly: Any];
+    SEND_COMMAND:
+        "SendCommand", "ssm:SendCommand",
+        Mutation, "operations", [Patch: PatchDocument, Patch: Nodes, Reboot: RebootDocuments, Reboot: Nodes];
+    CANCEL_COMMAND: "CancelCommand", "ssm:CancelCommand", Mutation, "operations", [Patch: Any, Reboot: Any];
+    LIST_COMMANDS: "ListCommands", "ssm:ListCommands", Read, "operations", [ReadOnly: Any];
+    LIST_COMMAND_INVOCATIONS:
+        "ListCommandInvocations", "ssm:ListCommandInvocations", Read, "operations", [ReadOnly: Any];
+    LIST_COMPLIANCE_ITEMS: "ListComplianceItems", "ssm:ListComplianceItems", Read, "operations", [ReadOnly: Any];
+    GET_COMMAND_INVOCATION: "GetCommandInvocation", "ssm:GetCommandInvocation", Read, "operations", [ReadOnly: Any];
+    LIST_ASSOCIATIONS: "ListAssociations", "ssm:ListAssociations", Read, "operations", [ReadOnly: Any];
     DESCRIBE_ASSOCIATION_EXECUTIONS:
-        "DescribeAssociationExecutions", "ssm:DescribeAssociationExecutions", Read, "operations";
+        "DescribeAssociationExecutions", "ssm:DescribeAssociationExecutions", Read, "operations", [ReadOnly: Any];
     DESCRIBE_ASSOCIATION_EXECUTION_TARGETS:
-        "DescribeAssociationExecutionTargets", "ssm:DescribeAssociationExecutionTargets", Read, "operations";
-    DESCRIBE_WINDOWS: "DescribeMaintenanceWindows", "ssm:DescribeMaintenanceWindows", Read, "windows";
-    GET_WINDOW: "GetMaintenanceWindow", "ssm:GetMaintenanceWindow", Read, "windows";
+        "DescribeAssociationExecutionTargets", "ssm:DescribeAssociationExecutionTargets",
+        Read, "operations", [ReadOnly: Any];
+    DESCRIBE_WINDOWS: "DescribeMaintenanceWindows", "ssm:DescribeMaintenanceWindows", Read, "windows", [ReadOnly: Any];
+    GET_WINDOW: "GetMaintenanceWindow", "ssm:GetMaintenanceWindow", Read, "windows", [ReadOnly: Any];
     DESCRIBE_WINDOW_TARGETS:
-        "DescribeMaintenanceWindowTargets", "ssm:DescribeMaintenanceWindowTargets", Read, "windows";
-    DESCRIBE_WINDOW_TASKS: "DescribeMaintenanceWindowTasks", "ssm:DescribeMaintenanceWindowTasks", Read, "windows";
-    GET_WINDOW_TASK: "GetMaintenanceWindowTask", "ssm:GetMaintenanceWindowTask", Read, "windows";
+        "DescribeMaintenanceWindowTargets", "ssm:DescribeMaintenanceWindowTargets", Read, "windows", [ReadOnly: Any];
+    DESCRIBE_WINDOW_TASKS:
+        "DescribeMaintenanceWindowTasks", "ssm:DescribeMaintenanceWindowTasks", Read, "windows", [ReadOnly: Any];
+    GET_WINDOW_TASK: "GetMaintenanceWindowTask", "ssm:GetMaintenanceWindowTask", Read, "windows", [ReadOnly: Any];
     DESCRIBE_WINDOW_EXECUTIONS:
-        "DescribeMaintenanceWindowExecutions", "ssm:DescribeMaintenanceWindowExecutions", Read, "windows";
+        "DescribeMaintenanceWindowExecutions", "ssm:DescribeMaintenanceWindowExecutions",
+        Read, "windows", [ReadOnly: Any];
     GET_WINDOW_EXECUTION:
-        "GetMaintenanceWindowExecution", "ssm:GetMaintenanceWindowExecution", Read, "windows";
+        "GetMaintenanceWindowExecution", "ssm:GetMaintenanceWindowExecution", Read, "windows", [ReadOnly: Any];
     DESCRIBE_WINDOW_EXECUTION_TASKS:
-        "DescribeMaintenanceWindowExecutionTasks", "ssm:DescribeMaintenanceWindowExecutionTasks", Read, "windows";
+        "DescribeMaintenanceWindowExecutionTasks", "ssm:DescribeMaintenanceWindowExecutionTasks",
+        Read, "windows", [ReadOnly: Any];
     DESCRIBE_WINDOW_INVOCATIONS:
-        "DescribeMaintenanceWindowExecutionTaskInvocations",
-        "ssm:DescribeMaintenanceWindowExecutionTaskInvocations", Read, "windows";
+        "DescribeMaintenanceWindowExecutionTaskInvocations", "ssm:DescribeMaintenanceWindowExecutionTaskInvocations",
+        Read, "windows", [ReadOnly: Any];
     DESCRIBE_WINDOW_SCHEDULE:
-        "DescribeMaintenanceWindowSchedule", "ssm:DescribeMaintenanceWindowSchedule", Read, "windows";
+        "DescribeMaintenanceWindowSchedule", "ssm:DescribeMaintenanceWindowSchedule", Read, "windows", [ReadOnly: Any];
     DESCRIBE_WINDOWS_FOR_TARGET:
-        "DescribeMaintenanceWindowsForTarget", "ssm:DescribeMaintenanceWindowsForTarget", Read, "windows";
-    CREATE_WINDOW: "CreateMaintenanceWindow", "ssm:CreateMaintenanceWindow", Mutation, "schedules";
-    UPDATE_WINDOW: "UpdateMaintenanceWindow", "ssm:UpdateMaintenanceWindow", Mutation, "schedules";
-    DELETE_WINDOW: "DeleteMaintenanceWindow", "ssm:DeleteMaintenanceWindow", Mutation, "schedules";
+        "DescribeMaintenanceWindowsForTarget", "ssm:DescribeMaintenanceWindowsForTarget",
+        Read, "windows", [ReadOnly: Any];
+    CREATE_WINDOW: "CreateMaintenanceWindow", "ssm:CreateMaintenanceWindow", Mutation, "schedules", [Schedules: Any];
+    UPDATE_WINDOW:
+        "UpdateMaintenanceWindow", "ssm:UpdateMaintenanceWindow", Mutation, "schedules", [Schedules: Windows];
+    DELETE_WINDOW:
+        "DeleteMaintenanceWindow", "ssm:DeleteMaintenanceWindow", Mutation, "schedules", [Schedules: Windows];
     REGISTER_WINDOW_TARGET:
-        "RegisterTargetWithMaintenanceWindow", "ssm:RegisterTargetWithMaintenanceWindow", Mutation, "schedules";
+        "RegisterTargetWithMaintenanceWindow", "ssm:RegisterTargetWithMaintenanceWindow",
+        Mutation, "schedules", [Schedules: Windows];
     DEREGISTER_WINDOW_TARGET:
-        "DeregisterTargetFromMaintenanceWindow", "ssm:DeregisterTargetFromMaintenanceWindow", Mutation, "schedules";
+        "DeregisterTargetFromMaintenanceWindow", "ssm:DeregisterTargetFromMaintenanceWindow",
+        Mutation, "schedules", [Schedules: Windows, Schedules: WindowTargets];
     REGISTER_WINDOW_TASK:
-        "RegisterTaskWithMaintenanceWindow", "ssm:RegisterTaskWithMaintenanceWindow", Mutation, "schedules";
+        "RegisterTaskWithMaintenanceWindow", "ssm:RegisterTaskWithMaintenanceWindow",
+        Mutation, "schedules", [Schedules: Windows];
     UPDATE_WINDOW_TASK:
-        "UpdateMaintenanceWindowTask", "ssm:UpdateMaintenanceWindowTask", Mutation, "schedules";
-    ASSUME_ROLE: "AssumeRole", "sts:AssumeRole", Read, "locations";
+        "UpdateMaintenanceWindowTask", "ssm:UpdateMaintenanceWindowTask",
+        Mutation, "schedules", [Schedules: Windows, Schedules: WindowTasks];
+    ASSUME_ROLE: "AssumeRole", "sts:AssumeRole", Read, "locations", [AssumeRole: Roles];
+    // AWS grants this to everybody.
+    GET_CALLER_IDENTITY: "GetCallerIdentity", "sts:GetCallerIdentity", Read, "locations", [];
 }
 
 /// Every call this crate makes.

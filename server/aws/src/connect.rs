@@ -24,6 +24,7 @@ struct Inner {
     location: Location,
     ssm: aws_sdk_ssm::Client,
     ec2: aws_sdk_ec2::Client,
+    sts: aws_sdk_sts::Client,
 }
 
 impl Aws {
@@ -41,7 +42,8 @@ impl Aws {
         let ssm = aws_sdk_ssm::config::Builder::from(&config).interceptor(Retries).build();
         let ec2 = aws_sdk_ec2::config::Builder::from(&config).interceptor(Retries).build();
         let (ssm, ec2) = (aws_sdk_ssm::Client::from_conf(ssm), aws_sdk_ec2::Client::from_conf(ec2));
-        Ok(Self { inner: Arc::new(Inner { location, ssm, ec2 }) })
+        let sts = aws_sdk_sts::Client::new(&config);
+        Ok(Self { inner: Arc::new(Inner { location, ssm, ec2, sts }) })
     }
 
     pub fn location(&self) -> &Location {
@@ -54,6 +56,10 @@ impl Aws {
 
     pub(crate) fn ec2(&self) -> &aws_sdk_ec2::Client {
         &self.inner.ec2
+    }
+
+    pub(crate) fn sts(&self) -> &aws_sdk_sts::Client {
+        &self.inner.sts
     }
 }
 

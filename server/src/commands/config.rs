@@ -52,8 +52,8 @@ pub(crate) fn run(command: ConfigCommand) -> anyhow::Result<()> {
 
 fn tell(config: &Config) {
     println!("  listens on {}", config.listen);
-    let retention = humantime::format_duration(config.retention);
-    println!("  keeps its store in {}, and operations that have ended for {retention}", config.store);
+    let days = config.retention.as_secs() / 86_400;
+    println!("  keeps its store in {}, and operations that have ended for {days} days", config.store);
     if let Some(url) = &config.aws_endpoint_url {
         println!("  calls AWS at {url}");
     }

@@ -1,6 +1,6 @@
 //! What differs between the databases: everything else is one text of SQL for both.
 
-use super::{Error, Place, Result};
+use super::{Error, Place, Result, Schema};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Row as _,
     any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers},
@@ -121,6 +121,35 @@ impl Kind {
             }
         }
     }
+}
+
+/// How the schema of what is there stands to this release.
+pub(super) async fn schema(place: &Place) -> Result<Schema> {
+    install_default_drivers();
+    let (kind, url) = match place {
+        Place::File(path) => (Kind::Sqlite, sqlite_url(path, "rw")?),
+        Place::Postgres(url) => (Kind::Postgres, url.clone()),
+    };
+    let mut connection = AnyConnectOptions::from_str(&url)?.connect().await?;
+    let is_there = match kind {
+        Kind::Sqlite => "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'",
+        Kind::Postgres => "SELECT count(to_regclass('_sqlx_migrations'))",
+    };
+    if sqlx::query(is_there).fetch_one(&mut connection).await?.try_get::<i64, _>(0)? == 0 {
+        return Ok(Schema::Missing);
+    }
+    let applied = sqlx::query("SELECT version FROM _sqlx_migrations").fetch_all(&mut connection).await?;
+    let applied: Vec<i64> = applied.iter().map(|row| row.try_get(0)).collect::<std::result::Result<_, _>>()?;
+    connection.close().await?;
+    let steps: Vec<i64> = kind.migrations().iter().map(|step| step.version).collect();
+    let lacking = steps.iter().filter(|step| !applied.contains(step)).count();
+    let newest = steps.iter().max().copied().unwrap_or(0);
+    let later = applied.iter().filter(|step| **step > newest).count();
+    Ok(match (lacking, later) {
+        (0, 0) => Schema::Current,
+        (0, later) => Schema::Ahead(later),
+        (lacking, _) => Schema::Behind(lacking),
+    })
 }
 
 // === impl Database ===

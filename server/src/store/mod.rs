@@ -36,7 +36,7 @@ pub use leases::Claim;
 pub use operations::{Changes, Listed, Saved};
 pub use place::{InvalidPlace, Place};
 pub use requests::{RequestKey, RequestRecord};
-pub use upkeep::{Exported, Survey};
+pub use upkeep::{Exported, Schema, Survey};
 
 /// The version written beside each operation: a server leaves alone what it does not know.
 const WRITTEN_BY: &str = "1";

@@ -1,6 +1,6 @@
 //! What operators do with a store: look it over, take it out, say that it was brought back, and let old things go.
 
-use super::{Result, Store, column, database};
+use super::{Place, Result, Store, column, database};
 use crate::domain::{
     control::Control,
     event::Event,
@@ -29,6 +29,18 @@ pub struct Survey {
     pub faults: Vec<String>,
 }
 
+/// How a store's schema stands to this release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// There is no store yet.
+    Missing,
+    /// It lacks so many steps of this release.
+    Behind(usize),
+    Current,
+    /// It has so many steps of later releases.
+    Ahead(usize),
+}
+
 /// One line of an export.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +54,24 @@ pub enum Exported {
 }
 
 impl Store {
+    /// How the schema of a store stands, also of one that cannot be opened for it. Changes nothing.
+    pub async fn schema(place: &Place) -> Result<Schema> {
+        if let Place::File(path) = place
+            && !path.exists()
+        {
+            return Ok(Schema::Missing);
+        }
+        database::schema(place).await
+    }
+
+    /// How many operations there are, and how many of them have not ended.
+    pub async fn counts(&self) -> Result<(usize, usize)> {
+        let query = "SELECT count(*), CAST(coalesce(sum(1 - terminal), 0) AS BIGINT) FROM operations";
+        let row = sqlx::query(query).fetch_one(self.readers()?).await?;
+        let count = |column| row.try_get::<i64, _>(column).map(|count| usize::try_from(count).unwrap_or(0));
+        Ok((count(0)?, count(1)?))
+    }
+
     /// How often the store was brought back from an earlier time, counted from 1.
     pub async fn generation(&self) -> Result<u64> {
         let row = sqlx::query("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'generation'")
