@@ -1,10 +1,10 @@
 //! A caller's deadline bounds what AWS is asked for it: the answer says what took too long, and what other locations said.
-#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_client::api::{GetInstanceRequest, ListInstancesRequest};
 use patchplane_sim::{Fault, FaultKind};
 use patchplane_tests::{PARENT, World, fault};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 

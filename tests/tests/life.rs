@@ -1,6 +1,6 @@
 //! How servers begin and end, as processes: what their health says meanwhile, what becomes of those who call, and that two
 //! of them on one PostgreSQL share the work, outlive its restart, and can be replaced one by one under load.
-#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
 use futures::StreamExt as _;
 use patchplane_client::{

@@ -1,6 +1,7 @@
 //! What a server tells of itself, as a process: traces and metrics by OTLP to a collector, metrics to whoever scrapes, log
 //! lines.
-#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
+#![expect(clippy::print_stdout, reason = "what was measured is shown")]
 
 use futures::StreamExt as _;
 use opentelemetry_proto::tonic::trace::v1::Span;
