@@ -14,8 +14,7 @@ use patchplane_aws::{Access, Aws, Clock};
 use patchplane_rules::Location;
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::Instant};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::service::Routes;
+use tonic::{service::Routes, transport::server::TcpIncoming};
 
 /// How often what is older than the retention is forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -140,14 +139,17 @@ pub async fn serve_behind(
     let Entrance(door) = entrance;
     let (told, tell) = tokio::sync::oneshot::channel::<()>();
     let limits = door.limits();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(limits.keepalive_interval));
     let serving = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .max_connection_age(limits.connection_age)
+        // One connection may carry all: beyond these the layers refuse, where HTTP/2 would let callers wait in silence.
+        .max_concurrent_streams(u32::try_from(limits.concurrent_calls + limits.concurrent_streams).unwrap_or(u32::MAX))
         // Beyond what the layers refuse with a reason, so that they can.
         .http2_max_header_list_size(u32::try_from(limits.header_size.as_u64().saturating_mul(4)).unwrap_or(u32::MAX))
         .add_routes(door.routes())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(incoming, async {
             tell.await.ok();
         });
     let (mut serving, mut stop) = (std::pin::pin!(serving), std::pin::pin!(stop));

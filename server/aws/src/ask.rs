@@ -44,6 +44,11 @@ pub async fn within<F: Future>(deadline: Instant, work: F) -> F::Output {
     DEADLINE.scope(deadline, work).await
 }
 
+/// The deadline of the work that one is in, if it has one.
+pub fn deadline() -> Option<Instant> {
+    DEADLINE.try_with(|deadline| *deadline).ok()
+}
+
 impl Aws {
     /// Makes a call, and tells a failure as this call's. Behind a pointer: the SDK's futures are large.
     pub(crate) fn ask<'a, T, E>(
@@ -56,9 +61,9 @@ impl Aws {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
         let answer = async move {
-            let answer = match DEADLINE.try_with(|deadline| *deadline) {
-                Err(_) => request.await,
-                Ok(deadline) => tokio::time::timeout_at(deadline, request).await.map_err(|_| too_late(call))?,
+            let answer = match deadline() {
+                None => request.await,
+                Some(deadline) => tokio::time::timeout_at(deadline, request).await.map_err(|_| too_late(call))?,
             };
             answer.map_err(|failure| error::of_sdk(call, &failure))
         };

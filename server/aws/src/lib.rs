@@ -31,7 +31,7 @@ mod window_executions;
 mod windows;
 
 pub use access::{Access, Credentials};
-pub use ask::within;
+pub use ask::{deadline, within};
 pub use associations::AssociationRun;
 pub use available_patches::{DeploymentStatus, EffectivePatch};
 pub use calls::{Call, Effect, calls};
