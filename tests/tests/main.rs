@@ -1,0 +1,41 @@
+//! All journeys, a module each: one binary, for each is linked with the AWS SDK. `cargo nextest run --workspace crash::` runs those of
+//! one module.
+
+mod baseline_changes;
+mod baselines;
+mod calculator;
+mod claims;
+mod control;
+mod crash;
+mod deadlines;
+mod doctor;
+mod fields;
+mod foreign_windows;
+mod fuzz;
+mod history;
+mod installing;
+mod instances;
+mod journeys;
+mod life;
+mod lists;
+mod mutations;
+mod overtaken;
+mod patchctl;
+mod patchctl_control;
+mod processes;
+mod races;
+mod readme;
+mod rebooting;
+mod refusals;
+mod replicas;
+mod roles;
+mod scale;
+mod schedule_recovery;
+mod schedules;
+mod store;
+mod survival;
+mod telemetry;
+mod terminal;
+mod tidy;
+mod truth;
+mod watching;
