@@ -3,15 +3,19 @@
 
 use crate::postgres::Postgres;
 use patchplane_server::store::Place;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fs,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
     sync::watch,
+    task::{AbortHandle, JoinSet},
 };
 
 const SOCKET: &str = ".s.PGSQL.5432";
@@ -22,6 +26,8 @@ pub struct Wire {
     server: String,
     database: String,
     gate: Arc<Gate>,
+    /// While it is open.
+    carried: Mutex<Option<AbortHandle>>,
 }
 
 /// What is on its way to an answer that is kept back.
@@ -50,18 +56,27 @@ impl Wire {
         let (database, rest) = url.strip_prefix("postgres:///").unwrap().split_once("?host=").unwrap();
         let server = format!("{}/{SOCKET}", rest.split_once('&').unwrap().0);
         let gate = Arc::new(Gate { mark: watch::Sender::new(""), state: watch::Sender::new(State::Open) });
-        Self { folder: tempfile::tempdir().unwrap(), server, database: database.to_owned(), gate }
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, server, database: database.to_owned(), gate, carried: Mutex::default() }
     }
 
     pub fn open(&self) {
         let listener = UnixListener::bind(self.folder.path().join(SOCKET)).unwrap();
         let (gate, server) = (Arc::clone(&self.gate), self.server.clone());
-        tokio::spawn(async move {
+        let carried = tokio::spawn(async move {
+            let mut carried = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let server = UnixStream::connect(&server).await.unwrap();
-                carry(client, server, &gate);
+                carry(client, server, &gate, &mut carried);
             }
         });
+        *self.carried.lock().unwrap() = Some(carried.abort_handle());
+    }
+
+    /// Breaks all connections off, and takes no more until it is opened again.
+    pub fn cut(&self) {
+        self.carried.lock().unwrap().take().unwrap().abort();
+        fs::remove_file(self.folder.path().join(SOCKET)).unwrap();
     }
 
     pub fn place(&self) -> Place {
@@ -84,7 +99,7 @@ impl Wire {
 }
 
 /// Carries bytes both ways, and keeps those back that answer the commit that is meant.
-fn carry(client: UnixStream, server: UnixStream, gate: &Arc<Gate>) {
+fn carry(client: UnixStream, server: UnixStream, gate: &Arc<Gate>, carried: &mut JoinSet<()>) {
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let here = Arc::new(AtomicBool::new(false));
     let (gate, meant) = (Arc::clone(gate), Arc::clone(&here));
@@ -108,8 +123,8 @@ fn carry(client: UnixStream, server: UnixStream, gate: &Arc<Gate>) {
             gate.state.subscribe()
         })
     };
-    tokio::spawn(pump(from_client, to_server, asked));
-    tokio::spawn(pump(from_server, to_client, answered));
+    carried.spawn(pump(from_client, to_server, asked));
+    carried.spawn(pump(from_server, to_client, answered));
 }
 
 /// Carries bytes one way; where `look` gives a state they wait until that is open.

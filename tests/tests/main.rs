@@ -19,6 +19,7 @@ mod journeys;
 mod life;
 mod lists;
 mod mutations;
+mod outage;
 mod overtaken;
 mod patchctl;
 mod patchctl_control;
