@@ -133,12 +133,12 @@ make_bases() {
     local mirror
     mirror=$(grep -hE '^(deb |URIs:)' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
       grep -oE 'https?://[^ ]+' | grep -v security | head -1)
-    nice -n 19 debootstrap --variant=minbase --include=ca-certificates bookworm "$work/root" "$mirror" >"$work/debootstrap.log" ||
+    nice -n 19 debootstrap --variant=minbase --include=ca-certificates bookworm "$work/base" "$mirror" >"$work/debootstrap.log" ||
       { tail "$work/debootstrap.log"; skip "debootstrap failed"; }
-    rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
-    tar -C "$work/root" -cf "$work/root.tar" .
-    podman import --quiet "$work/root.tar" localhost/debian:bookworm-slim >/dev/null
-    rm -r "$work/root" "$work/root.tar"
+    rm -rf "$work"/base/var/cache/apt/archives/*.deb "$work"/base/var/lib/apt/lists/*
+    tar -C "$work/base" -cf "$work/base.tar" .
+    podman import --quiet "$work/base.tar" localhost/debian:bookworm-slim >/dev/null
+    rm -r "$work/base" "$work/base.tar"
   fi
   if [ -z "$binaries" ] && ! has_image "$rust_image"; then
     echo "=== making a base image like $rust_image, into which the machine's toolchain is mounted"

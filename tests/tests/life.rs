@@ -362,10 +362,18 @@ async fn replicas_are_replaced_one_by_one_under_load_and_no_call_is_lost() {
         .collect();
     let load = Load::start(replicas.client.clone(), name.clone(), Duration::from_millis(5));
     let begun = Instant::now();
-    sleep(Duration::from_secs(3)).await;
-    let answered = replicas.answered("GetPatchOperation").await;
-    let (least, all) = (*answered.iter().min().unwrap(), answered.iter().sum::<u64>());
-    assert!(all > 100 && least * 4 > all, "the load is on one of them: {answered:?}");
+    let spread = async {
+        loop {
+            let answered = replicas.answered("GetPatchOperation").await;
+            if answered.iter().sum::<u64>() > 300 {
+                return answered;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let answered = tokio::time::timeout(PATIENCE, spread).await.unwrap();
+    let least = *answered.iter().min().unwrap();
+    assert!(least * 4 > answered.iter().sum(), "the load is on one of them: {answered:?}");
 
     replicas.replace_the_oldest().await;
     replicas.replace_the_oldest().await;

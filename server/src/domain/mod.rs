@@ -17,3 +17,4 @@ pub mod preview;
 pub mod readiness;
 pub mod remedy;
 pub mod request;
+pub mod target;

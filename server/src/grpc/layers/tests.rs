@@ -1,3 +1,5 @@
+//! What the layers promise, with services that do what a test wants.
+
 use super::{super::methods::Methods, around};
 use crate::config::Limits;
 use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
