@@ -182,6 +182,8 @@ fn metrics_are_right(collector: &Collector, scraped: &str) {
     value("patchplane_watchers", &[]);
     value("target_info", &["service_name=\"patchplane\"", "deployment_environment=\"test\""]);
 
+    as_prometheus_is_told(scraped);
+
     // The same by OTLP; and of a secret or an instance nothing is told in either.
     let (names, attributes) = collector.metrics();
     for name in [
@@ -196,6 +198,32 @@ fn metrics_are_right(collector: &Collector, scraped: &str) {
     assert!(told(ACCOUNT) && told("ssm/SendCommand"));
     assert!(!scraped.contains("\"i-") && !attributes.iter().any(|pair| pair.contains("=i-")), "{attributes:?}");
     assert!(!told("AKIA"));
+}
+
+/// Alerts and dashboard are made of `metrics.txt`: what is served stands there, with its kind and its labels.
+fn as_prometheus_is_told(scraped: &str) {
+    let list =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/prometheus/metrics.txt")).unwrap();
+    let row = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let known: Vec<Vec<String>> = list.lines().filter(|line| !line.starts_with('#')).map(row).collect();
+    for line in scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let row = known.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("metrics.txt has no {name}"));
+        assert_eq!(row[1], kind, "{name}");
+        let samples = scraped
+            .lines()
+            .filter(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name}_")));
+        for (_, labels) in samples.filter_map(|line| line.split_once('{')).filter(|_| name != "target_info") {
+            for label in labels
+                .split("\",")
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(label, _)| label.trim_start_matches(','))
+            {
+                let ours = ["le", "otel_scope_name", "rpc_system_name"].contains(&label);
+                assert!(ours || row[2..].iter().any(|known| known == label), "{name} has {label}: {labels}");
+            }
+        }
+    }
 }
 
 fn lines_are_right(lines: &str, command_id: &str) {
