@@ -182,22 +182,24 @@ fi
 begun=$SECONDS
 make_bases
 echo "=== building the images"
+for kind in production dev; do mkdir -p "$work/$kind/out"; done
 if [ -n "$binaries" ]; then
-  for kind in production dev; do
-    mkdir -p "$work/$kind/out"
-    cp "$binaries/$kind"/patch* "$work/$kind/out/"
-  done
-  contexts=(--build-context "build=$work/production" --build-context "build-simulated=$work/dev")
-  build production $production "${contexts[@]}"
-  build dev $dev "${contexts[@]}"
+  for kind in production dev; do cp "$binaries/$kind"/patch* "$work/$kind/out/"; done
 else
+  # Compiled in layers, which are kept; the last stages anew, for a kept layer may have the labels of an earlier build.
   cargo fetch --quiet --locked
   compile=(--layers --build-arg "PROFILE=$profile" -v "$(rustc --print sysroot):/usr/local/rust:ro"
     -v "${CARGO_HOME:-$HOME/.cargo}/registry:/usr/local/cargo/registry")
-  build production $production "${compile[@]}"
-  grep -c 'Using cache' "$work/build.log" | sed 's/$/ steps of production from the cache/' || true
-  build dev $dev "${compile[@]}"
+  for stage in build:production build-simulated:dev; do
+    built=localhost/patchplane-built:${stage#*:}
+    build "${stage%:*}" "$built" "${compile[@]}"
+    cp "$(podman image mount "$built")"/out/* "$work/${stage#*:}/out/"
+    podman image unmount "$built" >/dev/null
+  done
 fi
+contexts=(--build-context "build=$work/production" --build-context "build-simulated=$work/dev")
+build production $production "${contexts[@]}"
+build dev $dev "${contexts[@]}"
 echo "$((SECONDS - begun)) s"
 
 # === What the images hold ===
