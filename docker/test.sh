@@ -182,22 +182,24 @@ fi
 begun=$SECONDS
 make_bases
 echo "=== building the images"
+for kind in production dev; do mkdir -p "$work/$kind/out"; done
 if [ -n "$binaries" ]; then
-  for kind in production dev; do
-    mkdir -p "$work/$kind/out"
-    cp "$binaries/$kind"/patch* "$work/$kind/out/"
-  done
-  contexts=(--build-context "build=$work/production" --build-context "build-simulated=$work/dev")
-  build production $production "${contexts[@]}"
-  build dev $dev "${contexts[@]}"
+  for kind in production dev; do cp "$binaries/$kind"/patch* "$work/$kind/out/"; done
 else
+  # Compiled in layers, which are kept; the last stages anew, for a kept layer may have the labels of an earlier build.
   cargo fetch --quiet --locked
   compile=(--layers --build-arg "PROFILE=$profile" -v "$(rustc --print sysroot):/usr/local/rust:ro"
     -v "${CARGO_HOME:-$HOME/.cargo}/registry:/usr/local/cargo/registry")
-  build production $production "${compile[@]}"
-  grep -c 'Using cache' "$work/build.log" | sed 's/$/ steps of production from the cache/' || true
-  build dev $dev "${compile[@]}"
+  for stage in build:production build-simulated:dev; do
+    built=localhost/patchplane-built:${stage#*:}
+    build "${stage%:*}" "$built" "${compile[@]}"
+    cp "$(podman image mount "$built")"/out/* "$work/${stage#*:}/out/"
+    podman image unmount "$built" >/dev/null
+  done
 fi
+contexts=(--build-context "build=$work/production" --build-context "build-simulated=$work/dev")
+build production $production "${contexts[@]}"
+build dev $dev "${contexts[@]}"
 echo "$((SECONDS - begun)) s"
 
 # === What the images hold ===
@@ -261,13 +263,17 @@ store = "/var/lib/patchplane/patchplane.db"
 [[locations]]
 account = "123456789012"
 region = "us-east-1"
+[telemetry]
+prometheus = "0.0.0.0:9464"
 TOML
 chmod -R go+rX "$work" && chmod 755 "$work"
 
 refuses_to_simulate() {
-  local code=0
-  podman run --rm "${confined[@]}" --network none $production serve --simulated >"$work/refusal.txt" 2>&1 || code=$?
-  cat "$work/refusal.txt"
+  local code
+  # Not in the foreground: what a container says that ends at once may not arrive there.
+  podman run -d --name "$run-refuses" "${confined[@]}" --network none $production serve --simulated
+  code=$(podman wait "$run-refuses")
+  podman logs "$run-refuses" 2>&1 | tee "$work/refusal.txt"
   [ $code = 1 ] && grep -q 'feature `simulated`' "$work/refusal.txt"
 }
 check "production refuses serve --simulated, and says why" refuses_to_simulate
@@ -304,7 +310,7 @@ check "dev simulates an account, as it is started by default" simulates_confined
 
 # The simulated account has the network namespace, with the published ports; the server shares it, and so finds AWS on loopback.
 podman volume create --label "run=$run" "$run-store" >/dev/null
-podman run -d --name "$run-aws" "${confined[@]}" -p 127.0.0.1::50051 -p 127.0.0.1::4566 $dev \
+podman run -d --name "$run-aws" "${confined[@]}" -p 127.0.0.1::50051 -p 127.0.0.1::4566 -p 127.0.0.1::9464 $dev \
   sim --listen 0.0.0.0:4566 --instances 400 --speed 20 >/dev/null
 server=http://$(podman port "$run-aws" 50051/tcp) aws=http://$(podman port "$run-aws" 4566/tcp)
 export PATCHPLANE_SERVER=$server PATCHPLANE_ACCOUNT=123456789012 PATCHPLANE_REGION=us-east-1
@@ -383,6 +389,34 @@ walk() {
   grep -E 'INSTALL +group walk +SUCCEEDED +2 succeeded' "$work/operations.txt"
 }
 check "the walk with patchctl: a baseline, a group, a scan, an installation, the report" walk
+
+# What the dashboard and the alerts are made for is what is served.
+served_metrics() {
+  python3 - "http://$(podman port "$run-aws" 9464/tcp)/metrics" docker/prometheus/metrics.txt <<'PYTHON'
+import re, sys, urllib.request
+known = {}
+for line in open(sys.argv[2]):
+    if line.strip() and not line.startswith("#"):
+        name, kind, *labels = line.split()
+        for suffix in ("_bucket", "_sum", "_count") if kind == "histogram" else ("",):
+            known[name + suffix] = {"le", "otel_scope_name", *labels}
+served = {}
+for line in urllib.request.urlopen(sys.argv[1], timeout=30).read().decode().splitlines():
+    if found := re.match(r"((?:patchplane|rpc)_\w+)(?:\{(.*)\})? ", line):
+        served.setdefault(found[1], set()).update(re.findall(r'(\w+)="(?:[^"\\]|\\.)*"', found[2] or ""))
+wrong = [f"{name} is not in metrics.txt" for name in served if name not in known]
+wrong += [f"{name} has labels that metrics.txt lacks: {labels - known[name]}" for name, labels in served.items() if name in known and labels - known[name]]
+wanted = ["rpc_server_call_duration_seconds_count", "rpc_client_call_duration_seconds_count", "patchplane_store_duration_seconds_count"]
+wanted += [f"patchplane_{name}_total" for name in ("operations_started", "operations_ended", "targets_ended", "dispatches")]
+wrong += [f"{name} is not served" for name in wanted if name not in served]
+sys.exit("\n".join(wrong) or None)
+PYTHON
+}
+if grep -rqs 'opentelemetry_prometheus' server/src; then
+  check "the metrics of metrics.txt are served, and no others" served_metrics
+else
+  echo "not yet        no metrics are served in this tree"
+fi
 
 # === The end, and a new beginning ===
 
