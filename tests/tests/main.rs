@@ -5,6 +5,7 @@ mod baseline_changes;
 mod baselines;
 mod calculator;
 mod claims;
+mod configuration;
 mod control;
 mod crash;
 mod deadlines;
