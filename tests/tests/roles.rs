@@ -68,7 +68,8 @@ async fn attempt(world: &World, what: &str) -> Result<(), String> {
             world.client.attach_baseline(request).await.map(drop).map_err(denied)
         }
         "members" => {
-            let plain = world.account().add_nodes(1).create();
+            let mut plain = world.account().add_nodes(1).create();
+            plain.extend(world.account().add_nodes(1).hybrid().create());
             let name = format!("{PARENT}/patchGroups/web");
             let request = AddInstancesRequest { name, instance_ids: plain, ..Default::default() };
             world.client.add_instances(request).await.map(drop).map_err(denied)
@@ -139,7 +140,7 @@ async fn everything_that_is_asked_of_aws_is_in_the_table_of_calls() {
     .await
     .unwrap()
     .items;
-    assert_eq!(all.len(), 3);
+    assert_eq!(all.len(), 4);
     for seen in world.simulation.requests() {
         let action = format!("{}:{}", seen.service, seen.operation);
         assert!(calls().iter().any(|call| call.action == action), "{action}");

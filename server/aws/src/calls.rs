@@ -15,7 +15,8 @@ pub struct Call {
     pub effect: Effect,
     /// What of patchplane needs it.
     pub feature: &'static str,
-    /// The policy documents that allow it, and on what. An action on several kinds of resources has a grant for each.
+    /// The policy documents that allow it, and on what. An action on several kinds of resources has a grant for each. None:
+    /// AWS grants it to everybody, or the server does not ask for it (yet).
     pub grants: &'static [Grant],
 }
 
@@ -45,7 +46,7 @@ table! {
         "DescribePatchBaselines", "ssm:DescribePatchBaselines", Read, "baselines", [ReadOnly: Any];
     GET_PATCH_BASELINE: "GetPatchBaseline", "ssm:GetPatchBaseline", Read, "baselines", [ReadOnly: Any];
     GET_DEFAULT_PATCH_BASELINE:
-        "GetDefaultPatchBaseline", "ssm:GetDefaultPatchBaseline", Read, "baselines", [ReadOnly: Any];
+        "GetDefaultPatchBaseline", "ssm:GetDefaultPatchBaseline", Read, "baselines", [];
     CREATE_PATCH_BASELINE: "CreatePatchBaseline", "ssm:CreatePatchBaseline", Mutation, "baselines", [Baselines: Any];
     UPDATE_PATCH_BASELINE:
         "UpdatePatchBaseline", "ssm:UpdatePatchBaseline", Mutation, "baselines", [Baselines: Baselines];
@@ -71,7 +72,7 @@ table! {
         "DeregisterPatchBaselineForPatchGroup", "ssm:DeregisterPatchBaselineForPatchGroup",
         Mutation, "patch-groups", [PatchGroups: Baselines];
     DESCRIBE_PATCH_GROUP_STATE:
-        "DescribePatchGroupState", "ssm:DescribePatchGroupState", Read, "compliance", [ReadOnly: Any];
+        "DescribePatchGroupState", "ssm:DescribePatchGroupState", Read, "compliance", [];
     CREATE_TAGS: "CreateTags", "ec2:CreateTags", Mutation, "patch-groups", [Members: TaggedInstances];
     DELETE_TAGS: "DeleteTags", "ec2:DeleteTags", Mutation, "patch-groups", [Members: TaggedInstances];
     ADD_TAGS_TO_RESOURCE:
@@ -92,7 +93,7 @@ table! {
         "DescribeInstancePatchStates", "ssm:DescribeInstancePatchStates", Read, "compliance", [ReadOnly: Any];
     DESCRIBE_GROUP_PATCH_STATES:
         "DescribeInstancePatchStatesForPatchGroup", "ssm:DescribeInstancePatchStatesForPatchGroup",
-        Read, "compliance", [ReadOnly: Any];
+        Read, "compliance", [];
     DESCRIBE_INSTANCE_PATCHES:
         "DescribeInstancePatches", "ssm:DescribeInstancePatches", Read, "compliance", [ReadOnly: Any];
     LIST_RESOURCE_COMPLIANCE:
@@ -131,10 +132,10 @@ table! {
         "DescribeMaintenanceWindowExecutionTaskInvocations", "ssm:DescribeMaintenanceWindowExecutionTaskInvocations",
         Read, "windows", [ReadOnly: Any];
     DESCRIBE_WINDOW_SCHEDULE:
-        "DescribeMaintenanceWindowSchedule", "ssm:DescribeMaintenanceWindowSchedule", Read, "windows", [ReadOnly: Any];
+        "DescribeMaintenanceWindowSchedule", "ssm:DescribeMaintenanceWindowSchedule", Read, "windows", [];
     DESCRIBE_WINDOWS_FOR_TARGET:
         "DescribeMaintenanceWindowsForTarget", "ssm:DescribeMaintenanceWindowsForTarget",
-        Read, "windows", [ReadOnly: Any];
+        Read, "windows", [];
     CREATE_WINDOW: "CreateMaintenanceWindow", "ssm:CreateMaintenanceWindow", Mutation, "schedules", [Schedules: Any];
     UPDATE_WINDOW:
         "UpdateMaintenanceWindow", "ssm:UpdateMaintenanceWindow", Mutation, "schedules", [Schedules: Windows];

@@ -274,9 +274,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_only_look_changes_nothing_and_every_read_is_allowed_to_him() {
+    fn whoever_may_only_look_changes_nothing_and_every_read_that_is_asked_for_is_allowed() {
         let reads = Document::ReadOnly.actions();
-        for call in calls().iter().filter(|call| call.feature != "locations") {
+        let asked = |call: &&crate::Call| call.feature != "locations" && !call.grants.is_empty();
+        for call in calls().iter().filter(asked) {
             assert_eq!(reads.contains(&call.action), call.effect == Effect::Read, "{}", call.action);
         }
         assert!(reads.iter().all(|action| [":Describe", ":Get", ":List"].iter().any(|verb| action.contains(verb))));

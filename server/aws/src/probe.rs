@@ -63,7 +63,6 @@ impl Aws {
         Some(match call.operation {
             "DescribePatchBaselines" => ask!(ssm.describe_patch_baselines().max_results(1)),
             "GetPatchBaseline" => ask!(ssm.get_patch_baseline().baseline_id(NO_BASELINE)),
-            "GetDefaultPatchBaseline" => ask!(ssm.get_default_patch_baseline()),
             "DescribePatchProperties" => ask!(
                 ssm.describe_patch_properties()
                     .operating_system(ssm::OperatingSystem::AmazonLinux2)
@@ -75,7 +74,6 @@ impl Aws {
             }
             "DescribePatchGroups" => ask!(ssm.describe_patch_groups().max_results(1)),
             "GetPatchBaselineForPatchGroup" => ask!(ssm.get_patch_baseline_for_patch_group().patch_group(NO_GROUP)),
-            "DescribePatchGroupState" => ask!(ssm.describe_patch_group_state().patch_group(NO_GROUP)),
             "ListTagsForResource" => ask!(
                 ssm.list_tags_for_resource()
                     .resource_type(ssm::ResourceTypeForTagging::ManagedInstance)
@@ -87,9 +85,6 @@ impl Aws {
             "DescribeVpcEndpoints" => ask!(ec2.describe_vpc_endpoints().max_results(5)),
             "DescribeInstanceInformation" => ask!(ssm.describe_instance_information().max_results(5)),
             "DescribeInstancePatchStates" => ask!(ssm.describe_instance_patch_states().instance_ids(NO_INSTANCE)),
-            "DescribeInstancePatchStatesForPatchGroup" => {
-                ask!(ssm.describe_instance_patch_states_for_patch_group().patch_group(NO_GROUP))
-            }
             "DescribeInstancePatches" => ask!(ssm.describe_instance_patches().instance_id(NO_INSTANCE)),
             "ListResourceComplianceSummaries" => ask!(ssm.list_resource_compliance_summaries().max_results(1)),
             "ListCommands" => ask!(ssm.list_commands().max_results(1)),
@@ -125,12 +120,6 @@ impl Aws {
             }
             "DescribeMaintenanceWindowExecutionTaskInvocations" => ask!(
                 ssm.describe_maintenance_window_execution_task_invocations().window_execution_id(NO_ID).task_id(NO_ID)
-            ),
-            "DescribeMaintenanceWindowSchedule" => ask!(ssm.describe_maintenance_window_schedule().max_results(1)),
-            "DescribeMaintenanceWindowsForTarget" => ask!(
-                ssm.describe_maintenance_windows_for_target()
-                    .resource_type(ssm::MaintenanceWindowResourceType::Instance)
-                    .targets(ssm::Target::builder().key("InstanceIds").values(NO_INSTANCE).build())
             ),
             _ => return None,
         })
