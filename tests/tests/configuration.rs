@@ -1,5 +1,4 @@
 //! A configuration as processes take it: file, environment and options together.
-#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_tests::{
     processes::{Home, patchplane},

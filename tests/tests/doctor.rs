@@ -1,5 +1,5 @@
 //! `patchplane doctor` as operators run it: each thing that can stand in the way, planted, is found with what to do.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use jiff::SignedDuration;
 use patchplane_aws::{Clock, Effect, calls};

@@ -1,5 +1,4 @@
 //! A database that does not answer for a while: what callers hear, what the health says, and that all goes on afterwards.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
 use futures::StreamExt as _;
 use patchplane_client::{Client, Retry, api::ListFreezesRequest};

@@ -1,5 +1,5 @@
 //! What `patchplane doctor` asks of AWS: every read that is allowed can be tried, and none other is.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 use patchplane_aws::{
     Access, Aws, Clock, Credentials, ErrorKind, SharedAsyncSleep, SharedTimeSource, calls, iam::Document,

@@ -84,7 +84,7 @@ impl App {
             let chunk = if room == 0 {
                 Ok(Chunk { items: Vec::new(), next: inner })
             } else {
-                self.share(who, &query, &location, fetch(location.clone(), room, inner)).await
+                self.share(who, &query, &location, Box::pin(fetch(location.clone(), room, inner))).await
             };
             let next = match chunk {
                 Ok(chunk) => {

@@ -48,18 +48,18 @@ pub(crate) async fn run(options: Serve) -> anyhow::Result<()> {
     let layers = options.given.config.as_deref().map_or_else(Layers::default, |file| Layers::default().file(file));
     let config = options.above(layers)?;
     let telemetry = telemetry::start(options_of(&config)).await?;
-    let ended = serve(options, config, telemetry.prometheus).await;
-    telemetry.flush().await;
-    ended
-}
-
-async fn serve(options: Serve, config: Config, prometheus: Option<SocketAddr>) -> anyhow::Result<()> {
-    let listener = listen(&config).await?;
-    let address = listener.local_addr()?;
     #[cfg(feature = "simulated")]
     let clock = options.clock.unwrap_or_else(Clock::system);
     #[cfg(not(feature = "simulated"))]
     let clock = Clock::system();
+    let ended = serve(clock, config, telemetry.prometheus).await;
+    telemetry.flush().await;
+    ended
+}
+
+async fn serve(clock: Clock, config: Config, prometheus: Option<SocketAddr>) -> anyhow::Result<()> {
+    let listener = listen(&config).await?;
+    let address = listener.local_addr()?;
     let locations = server::connect(&config, &clock).await?;
     tracing::info!(on = %address, "listening");
     let entrance = Entrance::new(config.limits).await?;
