@@ -219,7 +219,7 @@ fn as_prometheus_is_told(scraped: &str) {
                 .filter_map(|pair| pair.split_once('='))
                 .map(|(label, _)| label.trim_start_matches(','))
             {
-                let ours = ["le", "otel_scope_name", "rpc_system_name"].contains(&label);
+                let ours = ["le", "otel_scope_name"].contains(&label);
                 assert!(ours || row[2..].iter().any(|known| known == label), "{name} has {label}: {labels}");
             }
         }
