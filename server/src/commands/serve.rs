@@ -102,7 +102,10 @@ async fn serve_simulated(options: Serve) -> anyhow::Result<()> {
     let listener = listen(&config).await?;
     let simulation = server::simulated::showcase(server::simulated::SPEED)?;
     let (clock, locations) = server::simulated::connect(&simulation).await?;
-    let server = Server::start(clock, locations, server::open_store(&config.store).await?).await?;
+    let (entrance, store) = (Entrance::new(config.limits).await?, server::open_store(&config.store).await?);
+    let (feeds, settings) = (config.advisory_feeds.clone(), config.dispatch.settings());
+    let server = Server::start_behind(entrance, clock, locations, store, feeds, settings).await?;
+    let server = server.keeping(config.retention()).draining(config.drain);
     println!("Serving a simulated AWS on http://{} (Ctrl-C ends it). Try:", listener.local_addr()?);
     println!("  patchctl --server http://{} instances", listener.local_addr()?);
     println!(
@@ -175,8 +178,18 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{address} cannot be listened on"))
 }
 
-/// Until SIGTERM or Ctrl-C.
+/// Until SIGTERM or Ctrl-C. Told a second time, the process waits for nobody.
 pub(crate) async fn stopped() -> Stop {
+    let stop = signalled().await;
+    tokio::spawn(async {
+        signalled().await;
+        tracing::warn!("told twice to end: what was under way is cut off");
+        std::process::exit(1);
+    });
+    stop
+}
+
+async fn signalled() -> Stop {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return Stop::Soon };
     tokio::select! {
