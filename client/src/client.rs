@@ -14,6 +14,7 @@ use crate::{
 use std::time::Duration;
 use tonic::{
     Request,
+    metadata::{Ascii, MetadataValue},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 use uuid::Uuid;
@@ -29,6 +30,8 @@ pub struct Client {
     channel: Channel,
     retry: Retry,
     timeout: Duration,
+    /// The span of the caller's that calls belong to.
+    traceparent: Option<MetadataValue<Ascii>>,
 }
 
 /// How to connect: see [`Client::builder`].
@@ -57,13 +60,29 @@ impl Client {
 
     /// Uses a channel that was made elsewhere, with its interceptors, balancing or in-process transport.
     pub fn from_channel(channel: Channel) -> Self {
-        Self { channel, retry: Retry::default(), timeout: CALL_TIMEOUT }
+        Self { channel, retry: Retry::default(), timeout: CALL_TIMEOUT, traceparent: None }
     }
 
     /// The same connection with other retries.
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// The same connection for calls within a span of the caller's, as W3C's `traceparent` writes it, such as
+    /// `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`: the server's spans become a part of that trace. What cannot
+    /// be a header is left out. The bare stubs do not carry it.
+    pub fn in_trace(&self, traceparent: &str) -> Self {
+        Self { traceparent: traceparent.parse().ok(), ..self.clone() }
+    }
+
+    /// A request that says which trace it belongs to.
+    pub(crate) fn traced<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(traceparent) = &self.traceparent {
+            request.metadata_mut().insert("traceparent", traceparent.clone());
+        }
+        request
     }
 
     pub(crate) fn retry(&self) -> &Retry {
@@ -128,7 +147,7 @@ macro_rules! calls {
         let stub = $self.$service();
         let attempt = || {
             let mut stub = stub.clone();
-            let mut request = Request::new($request.clone());
+            let mut request = $self.traced($request.clone());
             request.set_timeout($timeout);
             async move { stub.$method(request).await }
         };
@@ -265,7 +284,7 @@ impl Builder {
     }
 
     fn client(self, channel: Channel) -> Client {
-        Client { channel, retry: self.retry, timeout: self.timeout }
+        Client { channel, retry: self.retry, timeout: self.timeout, traceparent: None }
     }
 
     fn endpoint(&self) -> Result<Endpoint> {

@@ -78,7 +78,7 @@ impl Client {
     pub fn watch(&self, name: impl Into<String>) -> BoxStream<'static, Result<api::WatchPatchOperationResponse>> {
         let client = self.clone();
         let open = move |request| {
-            let mut stub = client.patch_operations();
+            let (mut stub, request) = (client.patch_operations(), client.traced(request));
             async move { stub.watch_patch_operation(request).await.map(tonic::Response::into_inner) }
         };
         let request = api::WatchPatchOperationRequest { name: name.into(), resume_token: String::new() };
@@ -93,7 +93,7 @@ impl Client {
     ) -> BoxStream<'static, Result<api::WatchPatchOperationsResponse>> {
         let client = self.clone();
         let open = move |request| {
-            let mut stub = client.patch_operations();
+            let (mut stub, request) = (client.patch_operations(), client.traced(request));
             async move { stub.watch_patch_operations(request).await.map(tonic::Response::into_inner) }
         };
         let request = api::WatchPatchOperationsRequest { parent: parent.into(), resume_token: String::new() };

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use patchplane_client::{
     Client,
-    api::{CreatePatchOperationRequest, GetPatchOperationRequest, patch_operation::State},
+    api::{GetPatchOperationRequest, patch_operation::State},
 };
 use patchplane_tests::{
     ACCOUNT, REGION, install,
@@ -21,7 +21,7 @@ use std::{
     net::TcpStream,
     path::Path,
 };
-use tonic::{Code, Request};
+use tonic::Code;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -51,10 +51,8 @@ impl Told {
         let (address, scraped) = (told(&server, "address").await, told(&server, "metrics").await);
         let client = Client::connect(format!("http://{address}")).await.unwrap();
 
-        let request = CreatePatchOperationRequest { request_id: uuid::Uuid::new_v4().to_string(), ..install("web") };
-        let mut request = Request::new(request);
-        request.metadata_mut().insert("traceparent", format!("00-{TRACE}-{CALLER}-01").parse().unwrap());
-        let created = client.patch_operations().create_patch_operation(request).await.unwrap().into_inner();
+        let caller = client.in_trace(&format!("00-{TRACE}-{CALLER}-01"));
+        let created = caller.create_patch_operation(install("web")).await.unwrap();
         let name = created.patch_operation.unwrap().name;
         let messages: Vec<_> = client.watch(name.clone()).collect().await;
         assert!(messages.iter().all(Result::is_ok), "{messages:?}");
