@@ -24,7 +24,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 use tokio::{sync::watch, time::Instant};
 use tonic::{Code, Status};
@@ -125,18 +125,17 @@ impl http_body::Body for Told {
         if this.ended {
             return Poll::Ready(None);
         }
-        if let Some(ending) = &mut this.ending
-            && ending.as_mut().poll(context).is_ready()
-        {
-            return this.end(Error::Draining.into());
-        }
         let Call { span, .. } = &this.call;
         let body = &mut this.body;
         let polled = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| Pin::new(body).poll_frame(context))));
         match polled {
             Err(panic) => this.end(status_of(panic)),
-            Ok(polled) => {
-                let frame = ready!(polled);
+            // What was to be said before the end is said first.
+            Ok(Poll::Pending) => {
+                let ended = this.ending.as_mut().is_some_and(|ending| ending.as_mut().poll(context).is_ready());
+                if ended { this.end(Error::Draining.into()) } else { Poll::Pending }
+            }
+            Ok(Poll::Ready(frame)) => {
                 if let Some(Ok(frame)) = &frame
                     && let Some(trailers) = frame.trailers_ref()
                 {
